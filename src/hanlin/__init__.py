@@ -1,0 +1,3 @@
+"""Hanlin: from raw text to an audited language-model endpoint."""
+
+__version__ = "0.1.0"
