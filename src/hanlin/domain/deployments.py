@@ -111,7 +111,7 @@ _ITEMS = {item.name: item for item in CONFIG_ITEMS}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentSpec:
-    """What is wanted of a deployment: which model it follows and how it runs. Every field but the first two is a ConfigItem."""
+    """What is wanted of a deployment: which model it follows, and how it runs (one ConfigItem per further field)."""
 
     model: ModelName
     alias: str = "champion"
@@ -138,7 +138,7 @@ class DeploymentSpec:
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """Return the spec with *changes* applied; an unknown name or a value out of range raises InvalidInputError."""
         if unknown := changes.keys() - {f.name for f in fields(self)}:
-            name = sorted(unknown)[0]
+            name = min(unknown)
             raise InvalidInputError(
                 f"there is no config item {name!r}",
                 code="config_unknown_item",
@@ -173,14 +173,21 @@ def _check(item: ConfigItem, value: object) -> None:
             hint=f"one of {', '.join(item.choices)}",
             param=item.name,
         )
-    if isinstance(value, int) and item.minimum is not None and item.maximum is not None:
-        if not item.minimum <= value <= item.maximum:
-            raise InvalidInputError(
-                f"{item.name} is {value}",
-                code="config_invalid",
-                hint=f"it must be from {item.minimum} to {item.maximum}",
-                param=item.name,
-            )
+    if isinstance(value, int) and not _low(item) <= value <= _high(item):
+        raise InvalidInputError(
+            f"{item.name} is {value}",
+            code="config_invalid",
+            hint=f"it must be from {item.minimum} to {item.maximum}",
+            param=item.name,
+        )
+
+
+def _low(item: ConfigItem) -> float:
+    return float("-inf") if item.minimum is None else item.minimum
+
+
+def _high(item: ConfigItem) -> float:
+    return float("inf") if item.maximum is None else item.maximum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
