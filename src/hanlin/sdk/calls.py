@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote
 
 from pydantic import TypeAdapter
@@ -63,7 +63,7 @@ class Call(Generic[T]):
 
 @cache
 def _reader(type_: Hashable) -> Callable[[bytes], Any]:
-    adapter: TypeAdapter[Any] = TypeAdapter(type_)
+    adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", type_))
     return adapter.validate_json
 
 
