@@ -34,6 +34,9 @@ class ControlSettings(_Section):
     )
     max_upload_bytes: int = Field(2_147_483_648, ge=1024, description="Longest uploaded corpus file.")
     reconcile_s: float = Field(0.25, gt=0, description="Pause between two looks at what is wanted and what runs.")
+    may_approve_itself: bool = Field(
+        False, description="Let a promotion whose policy is met approve itself (demonstrations); the record says so."
+    )
     session_hours: float = Field(12.0, gt=0, description="How long a sign-in lasts.")
     allowed_hosts: tuple[str, ...] = Field(
         ("127.0.0.1", "localhost", "[::1]"), description="Host names that the console answers to (DNS rebinding)."
