@@ -1,0 +1,18 @@
+"""One model, served fast."""
+
+from hanlin.engines.encoder import TextEncoder
+from hanlin.engines.engine import ENGINES, Engine, EngineInfo, create_engine
+from hanlin.engines.replica import ReplicaPlan, ReplicaServer
+from hanlin.engines.servable import ServableInfo, read_servable
+
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineInfo",
+    "ReplicaPlan",
+    "ReplicaServer",
+    "ServableInfo",
+    "TextEncoder",
+    "create_engine",
+    "read_servable",
+]
