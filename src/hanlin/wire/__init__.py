@@ -6,7 +6,7 @@ latter's schema library.
 """
 
 from hanlin.wire.errors import openai_body, problem_body, translate
-from hanlin.wire.frames import MAX_FRAME_BYTES, FrameDecoder, FrameStream, Message, encode_frame
+from hanlin.wire.frames import MAX_FRAME_BYTES, FrameDecoder, FrameStream, Message, encode_frame, unix_listener
 from hanlin.wire.inference import Classification, ClassifyReply, ClassifyRequest, ModelEntry, ModelList, Usage
 from hanlin.wire.replicas import (
     Batch,
@@ -66,4 +66,5 @@ __all__ = [
     "openai_body",
     "problem_body",
     "translate",
+    "unix_listener",
 ]

@@ -10,7 +10,10 @@ Nothing but these messages can be decoded: no code, no objects.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import struct
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -89,6 +92,20 @@ class FrameStream(Generic[T]):
     def close(self) -> None:
         """Close the stream. Idempotent."""
         self._writer.close()
+
+
+def unix_listener(path: Path) -> socket.socket:
+    """Return a listening Unix socket at *path* that only its owner can reach; the stale one of a dead process goes."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(mask)
+    listener.listen(256)
+    listener.setblocking(False)
+    return listener
 
 
 def _invalid(message: str) -> InvalidInputError:
