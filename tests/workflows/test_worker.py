@@ -97,8 +97,8 @@ class TestWorker:
         assert done.result == {"counted": 5, "resumed_from": 0, "model": task.id}
         assert done.progress["done"] == 5
         lines = read_log(bench.folder(task).root).lines
-        assert [line.message for line in lines] == ["attempt started", "counting"]
-        assert lines[1].fields["name"] == "语料"
+        assert [line["message"] for line in lines] == ["attempt started", "counting"]
+        assert lines[1]["fields"]["name"] == "语料"
         assert read_series(bench.folder(task).root)["loss"][-1] == (5, 0.2)
         assert bench.store.models.get(task.id)
         assert not bench.folder(task).work.exists()
@@ -136,7 +136,7 @@ class TestWorker:
         assert failed.error is not None
         assert failed.error["code"] == "internal_error"
         assert "division" not in json.dumps(failed.error)
-        assert any("division by zero" in str(line.fields) for line in read_log(bench.folder(task).root).lines)
+        assert any("division by zero" in str(line["fields"]) for line in read_log(bench.folder(task).root).lines)
 
     async def test_a_crashed_job_is_tried_again(self, bench: Bench) -> None:
         """A job that dies by a signal runs again after a pause."""
@@ -145,7 +145,7 @@ class TestWorker:
         done = await bench.until(task, is_over)
 
         assert (done.state, done.attempt) == (TaskState.SUCCEEDED, 2)
-        assert any("about to crash" in str(line.fields) for line in read_log(bench.folder(task).root).lines)
+        assert any("about to crash" in str(line["fields"]) for line in read_log(bench.folder(task).root).lines)
 
     async def test_a_job_that_always_crashes_fails_in_the_end(self, bench: Bench) -> None:
         """After max_attempts the task fails and says how the job died."""

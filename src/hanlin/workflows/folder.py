@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 
 import msgspec
 
@@ -61,20 +61,18 @@ class TaskFolder:
         self.work.mkdir(exist_ok=True, mode=0o700)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
+class LogLine(TypedDict):
     """One line of a task's log."""
 
     at: datetime
     message: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogPage:
+class LogPage(NamedTuple):
     """Some lines of a log; *next_after* asks for what comes later."""
 
-    lines: Sequence[LogLine]
+    lines: list[LogLine]
     next_after: int
 
 
@@ -103,7 +101,7 @@ class Journal:
     def log(self, at: datetime, message: str, fields: Mapping[str, Any] | None = None) -> None:
         """Add one line to the log, unless the log is too long already."""
         if not self._folder.log.exists() or self._folder.log.stat().st_size < MAX_LOG_BYTES:
-            _append(self._folder.log, _encode(LogLine(at=at, message=message, fields=fields or {})))
+            _append(self._folder.log, _encode(LogLine(at=at, message=message, fields=dict(fields or {}))))
 
     def metric(self, name: str, step: int, value: float | None) -> None:
         """Add one point to the series *name*."""

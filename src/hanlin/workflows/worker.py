@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-import structlog
 
 from hanlin.domain import Task, TaskId, TaskState
 from hanlin.workflows.failures import Failure, guarded
@@ -18,7 +17,7 @@ from hanlin.workflows.run import Finished, Interrupted, JobRun, Lost, Outcome
 
 LAST_OUTPUT_BYTES = 4000
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Worker:
@@ -92,7 +91,8 @@ class Worker:
         if after is not None and after.state is TaskState.SUCCEEDED:
             await asyncio.to_thread(shutil.rmtree, place.work, ignore_errors=True)
         self._running.discard(task.id)
-        log.info("task attempt ended", task_id=task.id, attempt=task.attempt, state=after and after.state.value)
+        state = after.state.value if after is not None else "lost"
+        log.info("task attempt ended", extra={"task_id": task.id, "attempt": task.attempt, "state": state})
 
     def _settle(self, task: Task, outcome: Outcome, journal: Journal) -> Task | None:
         match outcome:
