@@ -340,6 +340,28 @@ class AlertRuleRequest(_Request):
     severity: str = "warning"
 
 
+class RecordFilters(_Request):
+    """What to look for in the ledger; a filter that is left out lets everything pass."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    kind: str | None = None
+    action: str | None = None
+    actor: str | None = None
+    subject: str | None = None
+    ip: str | None = None
+    model: str | None = None
+    version: int | None = None
+    deployment: str | None = None
+    label: str | None = None
+    status: int | None = None
+    min_latency_ms: float | None = None
+    request_id: str | None = None
+    text: str | None = None
+    after: str | None = None
+    limit: int = Field(50, ge=1, le=500)
+
+
 class RecordReply(BaseModel):
     """One record of the ledger; private fields are there only for callers who may see them."""
 
