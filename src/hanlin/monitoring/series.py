@@ -119,8 +119,9 @@ class SeriesStore:
         live = self._live_points(key, until - since_s, until)
         if step_s < FINE_S and since_s <= LIVE_POINTS:
             return live if step_s <= 1 else _stepped(live, step_s, how)
-        width = FINE_S if step_s < COARSE_S and since_s <= KEEP_S[FINE_S] else COARSE_S
-        step = max(width, round(step_s / width) * width)
+        is_fine = step_s < COARSE_S and until - since_s >= self._clock() - KEEP_S[FINE_S]
+        width = FINE_S if is_fine else COARSE_S
+        step = math.ceil(step_s / width) * width
         return self._stored(key, width, step, until - since_s, until, how)
 
     def summary(self, name: str, subject: str, *, since_s: float) -> SeriesSummary | None:

@@ -62,7 +62,7 @@ async def addresses_of(target: Target, allowed: Collection[str], resolve: Resolv
     """
     try:
         found = await resolve(target.host, target.port)
-    except OSError:
+    except (OSError, UnicodeError):
         found = []
     if not found:
         raise UnavailableError(f"{target.host} has no address", code="webhook_unreachable", hint="check its name")
