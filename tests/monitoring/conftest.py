@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-import runpy
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-
-Receiver = runpy.run_path(str(Path(__file__).parent / "receiver.py"))["Receiver"]
+from tests.monitoring.receiver import Receiver
 
 
 @pytest.fixture
-def receiver() -> Iterator[Any]:
+def receiver() -> Iterator[Receiver]:
     """A webhook receiver that listens."""
     receiver = Receiver()
     receiver.start()

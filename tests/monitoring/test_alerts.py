@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.monitoring.receiver import Receiver
 
 from hanlin.domain import Comparison, InvalidInputError, NotFoundError
 from hanlin.monitoring import AlertLoop, AlertRules, ChannelSecrets, SeriesKey, WebhookSender
@@ -19,7 +20,7 @@ READY = SeriesKey("replicas_ready", "reviews")
 class Bench:
     """A store with one rule on one channel, and figures that the test sets."""
 
-    def __init__(self, folder: Path, receiver: Any) -> None:
+    def __init__(self, folder: Path, receiver: Receiver) -> None:
         self.store = Store.open(folder / "store.sqlite3")
         self.secrets = ChannelSecrets(folder)
         self.sender = WebhookSender([receiver.listed])
@@ -58,7 +59,7 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path, receiver: Any) -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path, receiver: Receiver) -> AsyncIterator[Bench]:
     bench = Bench(tmp_path, receiver)
     yield bench
     bench.store.close()
@@ -72,12 +73,12 @@ async def until(is_reached: Callable[[], bool], timeout_s: float = 5.0) -> float
     return time.monotonic() - started
 
 
-def states(receiver: Any) -> list[str]:
+def states(receiver: Receiver) -> list[str]:
     return [alert["state"] for got in receiver.received for alert in got.alerts]
 
 
 class TestAlertLoop:
-    async def test_tells_the_channel_when_it_fires_and_when_it_is_over(self, bench: Bench, receiver: Any) -> None:
+    async def test_tells_the_channel_when_it_fires_and_when_it_is_over(self, bench: Bench, receiver: Receiver) -> None:
         """From a bad figure to the webhook takes less than five seconds, and the end is told too."""
         bench.watch()
         async with bench.running():
@@ -93,7 +94,7 @@ class TestAlertLoop:
         assert alert.resolved_at is not None
         assert receiver.received[0].alerts[0]["subject"] == "reviews"
 
-    async def test_nothing_is_lost_over_an_outage(self, bench: Bench, receiver: Any) -> None:
+    async def test_nothing_is_lost_over_an_outage(self, bench: Bench, receiver: Receiver) -> None:
         """While the receiver is away each message is tried again, ever more slowly, with the same id."""
         bench.watch()
         receiver.answer = lambda n: (503, {}) if n < 7 else (204, {})
@@ -109,7 +110,7 @@ class TestAlertLoop:
         assert bench.pauses[:6] == sorted(bench.pauses[:6])
         assert max(bench.pauses) <= 30
 
-    async def test_a_crash_before_delivery_is_made_good(self, bench: Bench, receiver: Any) -> None:
+    async def test_a_crash_before_delivery_is_made_good(self, bench: Bench, receiver: Receiver) -> None:
         """An alert that fired and ended untold is told after the restart, as over."""
         bench.watch()
         receiver.stop()
@@ -125,7 +126,7 @@ class TestAlertLoop:
 
         assert states(receiver) == ["resolved"]
 
-    async def test_what_was_told_is_not_told_again(self, bench: Bench, receiver: Any) -> None:
+    async def test_what_was_told_is_not_told_again(self, bench: Bench, receiver: Receiver) -> None:
         """A restart repeats nothing that was received."""
         bench.watch()
         bench.values[READY] = 0.0
@@ -137,7 +138,7 @@ class TestAlertLoop:
 
         assert [alert["rule"] for got in receiver.received for alert in got.alerts] == ["no replicas", "second"]
 
-    async def test_a_storm_comes_in_few_messages(self, bench: Bench, receiver: Any) -> None:
+    async def test_a_storm_comes_in_few_messages(self, bench: Bench, receiver: Receiver) -> None:
         """Five hundred alerts at once are told in full, a hundred at a time, one message a second."""
         bench.watch()
         async with bench.running():
@@ -150,7 +151,7 @@ class TestAlertLoop:
         assert len(receiver.received) <= 6
         assert bench.pauses.count(1.0) >= len(receiver.received) - 1
 
-    async def test_a_removed_channel_is_left_alone(self, bench: Bench, receiver: Any) -> None:
+    async def test_a_removed_channel_is_left_alone(self, bench: Bench, receiver: Receiver) -> None:
         """Deleting the channel ends the attempts and its secret."""
         bench.watch()
         receiver.answer = lambda _: (500, {})

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.monitoring.receiver import Receiver
 
 from hanlin.domain import ChannelId, InvalidInputError, PlatformError, UnavailableError
 from hanlin.monitoring import ChannelSecrets, WebhookSender, check_url
@@ -84,7 +85,7 @@ class TestCheckUrl:
 
 
 class TestSend:
-    async def test_signs_what_it_sends(self, receiver: Any) -> None:
+    async def test_signs_what_it_sends(self, receiver: Receiver) -> None:
         """A receiver can check id, time and body with the channel's secret."""
         await send(WebhookSender([receiver.listed]), receiver.url)
 
@@ -95,7 +96,7 @@ class TestSend:
         assert (got.headers["webhook-id"], got.headers["webhook-timestamp"]) == ("msg_1", "1800000000")
         assert got.headers["host"] == receiver.listed
 
-    async def test_refuses_a_redirect(self, receiver: Any) -> None:
+    async def test_refuses_a_redirect(self, receiver: Receiver) -> None:
         """A redirect is not followed, wherever it leads."""
         receiver.answer = lambda _: (302, {"Location": f"http://127.0.0.1:{receiver.port}/inner"})
 
@@ -105,7 +106,7 @@ class TestSend:
     @pytest.mark.parametrize(
         "address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "fd00::1"]
     )
-    async def test_refuses_a_name_that_leads_inside(self, receiver: Any, address: str) -> None:
+    async def test_refuses_a_name_that_leads_inside(self, receiver: Receiver, address: str) -> None:
         """A listed name that resolves to an inner address is refused unless that address is listed too."""
         sender = WebhookSender(["hooks.example.com"], resolve=resolver([address]))
 
@@ -120,7 +121,7 @@ class TestSend:
 
         assert await code_of(sender, "https://hooks.example.com/") == "webhook_address_not_allowed"
 
-    async def test_connects_to_the_address_that_was_checked(self, receiver: Any) -> None:
+    async def test_connects_to_the_address_that_was_checked(self, receiver: Receiver) -> None:
         """The name is resolved once; a second, different answer is never asked for (DNS rebinding)."""
         listed = ["hooks.example.com", "127.0.0.1"]
         sender = WebhookSender(listed, resolve=resolver(["127.0.0.1"], ["10.0.0.1"]))
@@ -136,7 +137,7 @@ class TestSend:
         assert await code_of(sender, "http://hooks.example.com/") == "webhook_https_required"
 
     async def test_proxies_of_the_environment_are_not_used(
-        self, receiver: Any, monkeypatch: pytest.MonkeyPatch
+        self, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """No variable diverts a message."""
         for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
@@ -146,7 +147,7 @@ class TestSend:
 
         assert len(receiver.received) == 1
 
-    async def test_says_how_long_a_busy_receiver_wants_to_be_left_alone(self, receiver: Any) -> None:
+    async def test_says_how_long_a_busy_receiver_wants_to_be_left_alone(self, receiver: Receiver) -> None:
         """429 with Retry-After is passed on."""
         receiver.answer = lambda _: (429, {"Retry-After": "7"})
 
@@ -155,7 +156,7 @@ class TestSend:
 
         assert (caught.value.code, caught.value.retry_after_s) == ("webhook_failed", 7.0)
 
-    async def test_nobody_there_is_worth_another_try(self, receiver: Any) -> None:
+    async def test_nobody_there_is_worth_another_try(self, receiver: Receiver) -> None:
         """A refused connection or a name without address is webhook_unreachable."""
         receiver.stop()
         assert await code_of(WebhookSender([receiver.listed]), receiver.url) == "webhook_unreachable"
@@ -172,7 +173,7 @@ class TestTls:
         ("host", "expected"), [("hooks.example.com", None), ("other.example.com", "webhook_unreachable")]
     )
     async def test_checks_the_certificate_against_the_name(
-        self, receiver: Any, tmp_path: Path, host: str, expected: str | None
+        self, receiver: Receiver, tmp_path: Path, host: str, expected: str | None
     ) -> None:
         """A receiver that cannot prove to be the listed host gets nothing."""
         certificate = certify("hooks.example.com", tmp_path)

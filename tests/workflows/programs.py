@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from hanlin.domain import InvalidInputError, Model, ModelName, Task, UnavailableError
+from hanlin.fleet import die_with_parent
 from hanlin.store import Store
-from hanlin.workflows import JobContext, JobFunction, TaskQueue, Worker, die_with_worker, run_job
+from hanlin.workflows import JobContext, JobFunction, TaskQueue, Worker, run_job
 
 
 def count(context: JobContext) -> Mapping[str, Any]:
@@ -99,7 +100,7 @@ def main() -> int:
     """Be a worker or a job."""
     role, data = sys.argv[1], Path(sys.argv[2])
     if role == "job":
-        die_with_worker()
+        die_with_parent()
         task = Store.open(data / "store.sqlite3").tasks.get(sys.argv[3])
         return run_job(JOBS[task.kind], task, data / "tasks" / task.id)
     store = Store.open(data / "store.sqlite3")

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -14,13 +13,13 @@ from typing import Any
 
 import psutil
 import pytest
+from tests.workflows.programs import apply_result, job_command
 
 from hanlin.domain import Task, TaskState
 from hanlin.store import Store
 from hanlin.workflows import TaskFolder, TaskQueue, Worker, read_log, read_series
 
 PROGRAM = Path(__file__).parent / "programs.py"
-apply_result, job_command = (runpy.run_path(str(PROGRAM))[name] for name in ("apply_result", "job_command"))
 ENVIRON = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
@@ -262,7 +261,7 @@ def wait_for(is_reached: Callable[[], bool], timeout_s: float = 20) -> float:
 class TestDeathOfAWorker:
     def test_its_job_dies_and_another_worker_resumes_the_task(self, bench: Bench, workers: Workers) -> None:
         """After kill -9 the job is gone, the next worker goes on from the checkpoint long before the lease is over."""
-        task = bench.queue.submit("count", {"to": 30, "pause_s": 0.05}, by="ann")
+        task = bench.queue.submit("count", {"to": 15, "pause_s": 0.05}, by="ann")
         first = workers.start()
         steps = bench.folder(task).root / "steps.txt"
         wait_for(lambda: steps.exists() and steps.read_text().count("\n") > 3)
@@ -285,7 +284,7 @@ class TestDeathOfAWorker:
     def test_a_frozen_worker_cannot_harm_its_successor(self, bench: Bench, workers: Workers) -> None:
         """A stopped worker loses its lease; its job is killed before the next one starts, and it drops what it knew."""
         workers._lease_s = 0.6
-        task = bench.queue.submit("count", {"to": 60, "pause_s": 0.05}, by="ann")
+        task = bench.queue.submit("count", {"to": 25, "pause_s": 0.05}, by="ann")
         frozen = workers.start()
         steps = bench.folder(task).root / "steps.txt"
         wait_for(lambda: steps.exists() and steps.read_text().count("\n") > 3)

@@ -4,7 +4,6 @@ from hanlin.workflows.cron import Cron
 from hanlin.workflows.failures import Failure
 from hanlin.workflows.folder import LogLine, LogPage, TaskFolder, read_log, read_series
 from hanlin.workflows.job import EventWriter, JobContext, JobFunction, run_job
-from hanlin.workflows.process import die_with_worker
 from hanlin.workflows.queue import Apply, TaskQueue
 from hanlin.workflows.schedule import Scheduler, decide_due
 from hanlin.workflows.worker import Worker
@@ -23,7 +22,6 @@ __all__ = [
     "TaskQueue",
     "Worker",
     "decide_due",
-    "die_with_worker",
     "read_log",
     "read_series",
     "run_job",

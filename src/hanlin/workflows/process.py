@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import fcntl
 import os
 import signal
@@ -12,20 +11,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from hanlin.fleet import child_environment
 from hanlin.workflows.folder import TaskFolder
 
-PARENT_VARIABLE = "HANLIN_JOB_PARENT"
 LONGEST_LINE = 4 * 1024 * 1024
 OUT_OF_MEMORY_SCORE = 500  # when memory runs out the kernel takes long work first, never what serves
-PR_SET_PDEATHSIG = 1
 
 
 class JobProcess:
     """
     One job as a child process that leads its own session.
 
-    The lock on ``job.lock`` is inherited by the job, so it lasts exactly as long as the job or a child of it lives,
-    whatever becomes of the worker.
+    A job calls fleet.die_with_parent first of all, so it ends with its worker. The lock on ``job.lock`` is inherited
+    by the job, so it lasts exactly as long as the job or a child of it lives, whatever becomes of the worker.
     """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -46,7 +44,7 @@ class JobProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=output,
-                env={**os.environ, **(environ or {}), PARENT_VARIABLE: str(os.getpid())},
+                env={**child_environment(), **(environ or {})},
                 start_new_session=True,
                 pass_fds=(lock,),
                 limit=LONGEST_LINE,
@@ -111,14 +109,3 @@ def _yield_to_others(pid: int, niceness: int) -> None:
         os.setpriority(os.PRIO_PROCESS, pid, niceness)
     with suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text(str(OUT_OF_MEMORY_SCORE))
-
-
-def die_with_worker() -> None:
-    """
-    Tie this process's life to the worker that started it; a job calls it before anything else.
-
-    The kernel sends SIGKILL when the worker dies. Ends the process at once if the worker is dead already.
-    """
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.environ.get(PARENT_VARIABLE, str(os.getppid())) != str(os.getppid()):
-        os._exit(1)
