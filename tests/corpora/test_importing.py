@@ -147,6 +147,12 @@ class TestImportCorpus:
         assert (manifest.labels, manifest.rows) == (("b", "a"), 100)
         assert [file.name for file in manifest.source_files] == ["b.txt", "a.txt"]
 
+    def test_labels_can_be_left_out(self, write: Write, tmp_path: Path) -> None:
+        """A labelled file can be imported as running text."""
+        source = file_source(write("a.jsonl", "\n".join(lines(5))), kind="text")
+
+        assert import_corpus(source, tmp_path / "out", name="c", reporter=SilentReporter()).splits == {"text": 5}
+
     def test_tells_its_progress(self, write: Write, tmp_path: Path) -> None:
         """Progress grows from near nothing to all, both passes counted."""
         reporter = NotingReporter()
@@ -178,6 +184,15 @@ class TestRefusals:
 
         assert (caught.value.code, bool(caught.value.hint)) == (code, True)
         assert list(tmp_path.iterdir()) == [path]
+
+    def test_labels_that_must_be_there_are_asked_for(self, write: Write, tmp_path: Path) -> None:
+        """A corpus that is to be labelled does not become running text unnoticed."""
+        path = write("a.csv", "text,mood\n好,正\n")
+
+        with pytest.raises(InvalidInputError) as caught:
+            import_corpus(file_source(path, kind="labelled"), tmp_path / "o", name="c", reporter=SilentReporter())
+
+        assert caught.value.code == "corpus_label_column_missing"
 
     def test_a_mixture_of_labelled_and_unlabelled_files_is_refused(self, write: Write, tmp_path: Path) -> None:
         """Labels are for all rows or for none."""

@@ -6,6 +6,8 @@ pip is asked by ``name==version`` with ``--hash``, so that it refuses other byte
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from hanlin.domain import (
     PlatformError,
     Reporter,
     SilentReporter,
+    StorageFullError,
     UnavailableError,
     UnprocessableError,
 )
@@ -115,6 +118,8 @@ def _failure(requirement: str, said: str) -> PlatformError:
             code="download_digest_mismatch",
             hint="check which index pip asks (pip config list)",
         )
+    if os.strerror(errno.ENOSPC) in said:
+        return StorageFullError(f"no room to download {requirement}", hint="free space, then try again")
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     shown = "; ".join([line for line in lines if line.startswith("ERROR")][-2:] or lines[-2:])
     return UnavailableError(

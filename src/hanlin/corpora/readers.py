@@ -108,9 +108,13 @@ def _json_record(line: str, number: int) -> Mapping[str, object]:
 
 
 def _read_csv(lines: Iterator[str], columns: Columns, is_labelled: bool | None) -> Iterator[Row]:
-    first = next((line for line in lines if line.strip()), "")
-    delimiter = max(DELIMITERS, key=first.count)
-    records = _csv_records(itertools.chain([first], lines), delimiter)
+    begin = []
+    for line in lines:
+        begin.append(line)
+        if line.strip():
+            break
+    delimiter = max(DELIMITERS, key="".join(begin).count)
+    records = _csv_records(itertools.chain(begin, lines), delimiter)
     sample = list(itertools.islice(records, SAMPLE_ROWS))
     if not sample:
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from hanlin.corpora.columns import USUAL, Columns
 from hanlin.corpora.encoding import check_encoding, detect_encoding
@@ -37,7 +38,7 @@ class CorpusSource:
     files: tuple[SourceFile, ...]
     note: str
     licence: str = ""
-    kind: str | None = None
+    kind: Literal["labelled", "text"] | None = None
     columns: Columns = USUAL
     labels: tuple[str, ...] = ()
     split: SplitPlan = USUAL_SPLIT
@@ -49,17 +50,23 @@ class CorpusSource:
     def rows(self, on_read: OnRead | None = None) -> Iterator[Row]:
         """Yield the rows of all files in their order."""
         for file in self.files:
-            is_labelled = {"labelled": file.label is None, "text": False}.get(self.kind or "")
             rows = read_rows(
                 file.path,
                 file.format,
                 columns=self.columns,
-                is_labelled=is_labelled or (False if file.label is not None else is_labelled),
+                is_labelled=self._has_label_column(file),
                 encoding=file.encoding,
                 on_read=on_read,
             )
             for row in rows:
-                yield row._replace(label=file.label or row.label, split=file.split or row.split)
+                label = None if self.kind == "text" else file.label or row.label
+                yield Row(row.text, label, file.split or row.split)
+
+    def _has_label_column(self, file: SourceFile) -> bool | None:
+        """Return whether *file* must have one (True), may not use one (False), or whether that is left to it (None)."""
+        if self.kind == "text" or file.label is not None:
+            return False
+        return True if self.kind == "labelled" else None
 
 
 def file_source(
@@ -68,7 +75,7 @@ def file_source(
     format: str | None = None,  # noqa: A002
     encoding: str | None = None,
     columns: Columns = USUAL,
-    kind: str | None = None,
+    kind: Literal["labelled", "text"] | None = None,
     note: str = "",
     licence: str = "",
 ) -> CorpusSource:

@@ -71,9 +71,7 @@ def take_from_hub(value: str, folder: Path, _cache: Path, reporter: Reporter, en
     match = HUB_NAME.fullmatch(value)
     if match is None or ".." in value:
         raise InvalidInputError(f"{value!r} is no name on a hub", code="base_ref_invalid", hint="write hf:org/name")
-    from httpx import HTTPError
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub import HfApi, errors
 
     hub, name = HfApi(endpoint=endpoint), match["name"]
     try:
@@ -84,11 +82,9 @@ def take_from_hub(value: str, folder: Path, _cache: Path, reporter: Reporter, en
         for done, file in enumerate(taken, 1):
             hub.hf_hub_download(name, file, revision=info.sha, local_dir=folder)
             reporter.progress(done, len(taken), "file", file)
-    except RepositoryNotFoundError as error:
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise NotFoundError(f"{hub.endpoint} has no model {value}", code="base_not_found") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, HTTPError, OSError) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise
+    except (_transport_error(errors), errors.LocalEntryNotFoundError) as error:
         raise UnavailableError(
             f"{value} could not be fetched from {hub.endpoint}: {error}",
             code="download_failed",
@@ -98,6 +94,12 @@ def take_from_hub(value: str, folder: Path, _cache: Path, reporter: Reporter, en
     licence = next((tag.removeprefix("license:") for tag in info.tags or () if tag.startswith("license:")), "")
     source = f"{hub.endpoint}/{name} at {info.sha}"
     return Origin(source=source, licence=licence or _card_licence(folder), left_out=_others(names))
+
+
+def _transport_error(errors: Any) -> type[Exception]:
+    """Return the error of the HTTP client that huggingface_hub uses: another one in each of its major versions."""
+    error: type[Exception] = errors.HTTPError
+    return error
 
 
 def _inside(path: Path, folder: Path) -> Path:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from hanlin.domain import InvalidInputError, Reporter
 
 BATCH = 4096
+SPACE = "▁"
 EVERY = 10  # of ten texts one is kept to measure on
 
 Spec = Mapping[str, Any]  # a tokenizer.json
@@ -33,9 +34,9 @@ def prune(spec: Spec, texts: Iterable[str], size: int, reporter: Reporter) -> Pr
     """
     Return *spec* with *size* pieces: those that *texts* use most, and enough to spell any Chinese or English text.
 
-    Always kept are special tokens, byte pieces, and single characters that were seen or stand in ASCII or GB 2312, so
-    that new words fall apart into characters, not into ``<unk>``. What room the texts leave goes to the other Chinese
-    and ASCII pieces, most common first. Raises ``base_vocabulary_invalid`` when *size* cannot be met.
+    Always kept are special tokens, byte pieces, and single characters that were seen, are Chinese or stand in ASCII or
+    GB 2312, so that new words fall apart into characters, not into ``<unk>``. What room the texts leave goes to other
+    Chinese pieces, then to those in ASCII, most common first. Raises ``base_vocabulary_invalid`` for another *size*.
     """
     full = _tokenizer(spec)
     counts, characters, sample = _count(full, texts, reporter)
@@ -46,8 +47,8 @@ def prune(spec: Spec, texts: Iterable[str], size: int, reporter: Reporter) -> Pr
     facts = {
         "pieces": len(keep),
         "pieces_before": len(counts),
-        "token_coverage": _share(int(counts[list(keep)].sum()), int(counts.sum())),
-        "tokens_added": _share(int(after.sum()), int(before.sum())) - 1 if sample else 0.0,
+        "token_coverage": 1 - _share(int(counts.sum() - counts[list(keep)].sum()), int(counts.sum())),
+        "tokens_added": _share(int(after.sum() - before.sum()), int(before.sum())),
         "unknown_before": _share(int(before[spec["model"]["unk_id"]]), int(before.sum())),
         "unknown_after": _share(int(after[pruned["model"]["unk_id"]]), int(after.sum())),
     }
@@ -67,17 +68,24 @@ def choose_pieces(spec: Spec, counts: Counts, seen: set[str], size: int) -> list
             param="vocabulary_size",
         )
     others = [index for index in range(len(pieces)) if index not in always]
-    others.sort(key=lambda index: (-counts[index], not _is_native(pieces[index]), index))  # ids run by frequency
+    others.sort(key=lambda index: (-counts[index], _foreignness(pieces[index]), index))  # ids run by frequency
     return sorted(always.union(others[: size - len(always)]))
 
 
+def _is_chinese(character: str) -> bool:
+    return "\u4e00" <= character <= "\u9fff"
+
+
 def _is_basic(piece: str) -> bool:
-    return len(piece) == 1 and bool(piece.encode("gb2312", "ignore"))
+    return len(piece) == 1 and (piece == SPACE or _is_chinese(piece) or bool(piece.encode("gb2312", "ignore")))
 
 
-def _is_native(piece: str) -> bool:
-    """Whether *piece* is made of Chinese and ASCII characters only."""
-    return all(c.isascii() or c.encode("gb2312", "ignore") for c in piece.removeprefix("▁"))
+def _foreignness(piece: str) -> int:
+    """Return 0 for Chinese pieces, 1 for those in ASCII, 2 for the other languages'."""
+    letters = piece.removeprefix(SPACE)
+    if letters.isascii():
+        return 1
+    return 0 if all(c.isascii() or _is_chinese(c) for c in letters) else 2
 
 
 def _tokenizer(spec: Spec) -> Any:
@@ -126,4 +134,4 @@ def _with_pieces(spec: Spec, keep: Sequence[int]) -> Spec:
 
 
 def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 1.0
+    return part / whole if whole else 0.0
