@@ -1,4 +1,4 @@
-"""Downloads come through the user's pip, are pinned, and run nothing of what they bring. A folder is the index."""
+"""Downloads come through the user's pip and are pinned before anything looks into them. A folder is the index."""
 
 from __future__ import annotations
 

