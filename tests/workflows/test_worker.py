@@ -227,12 +227,12 @@ class Workers:
     """Worker processes that can be killed."""
 
     def __init__(self, data: Path, lease_s: float) -> None:
-        self._data, self._lease_s = data, lease_s
+        self._data, self.lease_s = data, lease_s
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start one more."""
-        argv = [sys.executable, str(PROGRAM), "worker", str(self._data), str(self._lease_s)]
+        argv = [sys.executable, str(PROGRAM), "worker", str(self._data), str(self.lease_s)]
         self.processes.append(subprocess.Popen(argv, env={**os.environ, **ENVIRON}, stdout=subprocess.DEVNULL))
         return self.processes[-1]
 
@@ -279,11 +279,11 @@ class TestDeathOfAWorker:
         assert (done.state, done.attempt) == (TaskState.SUCCEEDED, 2)
         assert done.result is not None
         assert done.result["resumed_from"] >= 3
-        assert took_s < 5
+        assert took_s < workers.lease_s / 2
 
     def test_a_frozen_worker_cannot_harm_its_successor(self, bench: Bench, workers: Workers) -> None:
         """A stopped worker loses its lease; its job is killed before the next one starts, and it drops what it knew."""
-        workers._lease_s = 0.6
+        workers.lease_s = 0.6
         task = bench.queue.submit("count", {"to": 25, "pause_s": 0.05}, by="ann")
         frozen = workers.start()
         steps = bench.folder(task).root / "steps.txt"
