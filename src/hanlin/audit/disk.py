@@ -36,6 +36,10 @@ class Disk:
         """Cut or extend *file* to *size* bytes."""
         os.ftruncate(file, size)
 
+    def reserve(self, file: int, offset: int, size: int) -> None:
+        """Raise OSError unless there is room for *size* more bytes at *offset*; the file may be longer afterwards."""
+        os.posix_fallocate(file, offset, size)
+
     def forget(self, file: int) -> None:
         """Let the page cache drop *file*, so that the next read shows what the device holds."""
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)

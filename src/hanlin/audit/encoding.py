@@ -115,7 +115,13 @@ _privates = msgspec.msgpack.Encoder()
 _private_decoder = msgspec.msgpack.Decoder(Private)
 
 
-def seal(entry: Entry, writer: str, key_for: Callable[[str], SubjectKey]) -> Sealed:
+def seal(
+    entry: Entry,
+    writer: str,
+    key_for: Callable[[str], SubjectKey],
+    *,
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> Sealed:
     """
     Return *entry* with its commitments computed and its private part encrypted under its subject's key.
 
@@ -125,15 +131,14 @@ def seal(entry: Entry, writer: str, key_for: Callable[[str], SubjectKey]) -> Sea
         raise _unfit("at", "has no time zone")
     _check_details(entry.details, "details")
     try:
-        return _seal(entry, writer, key_for(entry.subject))
+        return _seal(entry, writer, key_for(entry.subject), entropy(SEED_BYTES + NONCE_BYTES))
     except UnicodeEncodeError as error:
         raise _unfit("text", "holds half of a surrogate pair") from error
     except (OverflowError, TypeError) as error:
         raise _unfit("entry", str(error)) from error
 
 
-def _seal(entry: Entry, writer: str, key: SubjectKey) -> Sealed:
-    random = os.urandom(SEED_BYTES + NONCE_BYTES)
+def _seal(entry: Entry, writer: str, key: SubjectKey, random: bytes) -> Sealed:
     private = Private(random[:SEED_BYTES], entry.subject, entry.ip, entry.request, entry.result)
     at_us = (entry.at - EPOCH) // MICROSECOND
     leaf = Leaf(

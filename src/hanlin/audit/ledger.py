@@ -12,6 +12,7 @@ There is no timer: a lone record is synced at once, and under load groups are as
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +20,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-
-import structlog
 
 from hanlin.audit.disk import Disk
 from hanlin.audit.entry import Entry, Receipt
@@ -35,7 +34,7 @@ MAX_WAITING = 8192
 MAX_WAITING_BYTES = 64 << 20
 LARGEST_GROUP = 2048
 
-logger = structlog.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +254,7 @@ class Ledger:
 
     def _fail(self, error: OSError, *, refused: int = 0) -> None:
         """Stop acknowledging, and refuse what waits already."""
-        logger.error("ledger.stopped", writer=self.writer, error=str(error), size=self._log.size)
+        logger.error("ledger.stopped", extra={"writer": self.writer, "error": str(error), "size": self._log.size})
         with self._changed:
             self._failure, self._failed_at = error, time.monotonic()
             left, self._waiting, self._waiting_bytes = self._waiting, [], 0
@@ -273,13 +272,13 @@ class Ledger:
         except OSError as error:
             self._failure = error
         except PlatformError as error:  # acknowledged records are gone: nothing is acknowledged until people looked
-            logger.critical("ledger.lost", writer=self.writer, error=str(error))
+            logger.critical("ledger.lost", extra={"writer": self.writer, "error": str(error)})
             self._failure = error.message
         else:
             self._head = (self._log.size, self._log.root.hex())
             with self._changed:
                 self._failure, self._refused = None, 0
-            logger.info("ledger.resumed", writer=self.writer, size=self._log.size)
+            logger.info("ledger.resumed", extra={"writer": self.writer, "size": self._log.size})
 
     def _gap(self, failure: OSError) -> Entry:
         stopped_ms = int((time.monotonic() - self._failed_at) * 1000)

@@ -29,6 +29,7 @@ from hanlin.audit.subjects import SubjectKeys
 from hanlin.audit.tree import Frontier, hash_leaf
 from hanlin.domain import ConflictError, InvalidInputError
 
+HEADROOM_BYTES = 256 << 10
 WRITER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -118,11 +119,14 @@ class Log:
         """
         Make the file end where durability ends, after *cause* made an operation fail.
 
+        After a full disk there must be room for more than one record, or the log would stop again at once.
         After anything but a full disk the page cache is not to be trusted (a failed fsync marks pages clean that
         never reached the device): the file is opened anew and read back from the device. Raises OSError while the
         disk still fails, ConflictError (``ledger_corrupt``) when acknowledged records are gone.
         """
-        if cause.errno not in DISK_FULL:
+        if cause.errno in DISK_FULL:
+            self._disk.reserve(self._file, self._tip.end, HEADROOM_BYTES)
+        else:
             fresh = self._disk.open(self._tip.segment.path)
             self._disk.close(self._file)
             self._file = fresh

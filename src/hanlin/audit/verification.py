@@ -84,8 +84,8 @@ def verify(root: Path, keys: LedgerKeys) -> VerifyReport:
     """
     Recompute every log below *root* and report the first record of each that is not what was written.
 
-    May run while the logs are being written. Raises for nothing it finds in the logs. A log whose subject keys are there but
-    whose folder is gone is reported as missing.
+    May run while the logs are being written. Raises for nothing it finds in the logs. A log whose subject keys are
+    there but whose folder is gone is reported as missing.
     """
     writers = set(list_writers(root)) | {path.stem for path in keys.subjects_path("").parent.glob("*.keys")}
     return VerifyReport([_verify_log(root / writer, writer, keys) for writer in sorted(writers)])
