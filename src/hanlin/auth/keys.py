@@ -19,9 +19,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hanlin.domain import ApiKey, Caller, KeyId, KeyKind, NotFoundError, Role, UnauthenticatedError
-from hanlin.store import Store
+
+if TYPE_CHECKING:  # gateways import this package, and no database with it
+    from hanlin.store import Store
 
 ID_ALPHABET = string.ascii_lowercase + string.digits
 ID_LENGTH = 8

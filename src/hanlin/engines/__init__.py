@@ -2,7 +2,7 @@
 
 from hanlin.engines.encoder import TextEncoder
 from hanlin.engines.engine import ENGINES, Engine, EngineInfo, create_engine
-from hanlin.engines.replica import ReplicaPlan, ReplicaServer
+from hanlin.engines.replica import ReplicaPlan, ReplicaServer, run_replica
 from hanlin.engines.servable import ServableInfo, read_servable
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "TextEncoder",
     "create_engine",
     "read_servable",
+    "run_replica",
 ]

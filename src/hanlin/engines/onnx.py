@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from hanlin.domain import InternalError, InvalidInputError
 from hanlin.engines.engine import EngineInfo
@@ -20,6 +21,11 @@ from hanlin.engines.servable import WEIGHTS, ServableInfo, read_servable
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 WARM_UP_LENGTHS = (8, 32, 64)
+RUNTIME_ERRORS: tuple[type[Exception], ...] = (  # the library's own errors have no common base but Exception
+    *(kind for kind in vars(native).values() if isinstance(kind, type) and issubclass(kind, Exception)),
+    RuntimeError,
+    ValueError,
+)
 
 
 class OnnxEngine:
@@ -33,12 +39,13 @@ class OnnxEngine:
     def load(self, folder: Path, *, threads: int, device: str) -> None:
         """Load ``model.onnx`` of *folder* and run it once per usual length."""
         card = read_servable(folder)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = ort.InferenceSession(str(folder / WEIGHTS), options, providers=[_provider(device)])
+        provider = _provider(device)
+        try:
+            self._session = ort.InferenceSession(str(folder / WEIGHTS), _options(threads), providers=[provider])
+        except RUNTIME_ERRORS as error:
+            raise InvalidInputError(
+                f"{WEIGHTS} cannot be loaded: {error}", code="servable_invalid", hint="publish the version again"
+            ) from error
         self._card = card
         self._info = EngineInfo(
             engine="onnx",
@@ -56,7 +63,11 @@ class OnnxEngine:
         """Return the logits, shape (texts, labels)."""
         if self._session is None or self._card is None:
             raise InternalError("the engine has no model loaded", code="engine_not_loaded")
-        logits = np.asarray(self._session.run(None, self._feed(rows, self._card))[0], dtype=np.float32)
+        try:
+            output = self._session.run(None, _feed(rows, self._card))[0]
+        except RUNTIME_ERRORS as error:
+            raise InternalError(f"the engine failed: {error}", code="engine_failed") from error
+        logits = np.ascontiguousarray(output, dtype=np.float32)
         if logits.shape != (len(rows), len(self._card.labels)) or not np.isfinite(logits).all():
             raise InternalError("the model gave no usable scores", code="engine_output_invalid")
         return logits
@@ -71,16 +82,31 @@ class OnnxEngine:
         """Let go of the session."""
         self._session = self._card = self._info = None
 
-    @staticmethod
-    def _feed(rows: Sequence[Sequence[int]], card: ServableInfo) -> dict[str, NDArray[np.int64]]:
-        width = max(len(row) for row in rows)
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning takes the neighbours' cores
+    return options
+
+
+def _feed(rows: Sequence[Sequence[int]], card: ServableInfo) -> dict[str, NDArray[np.int64]]:
+    width = max(map(len, rows))
+    if len(rows) == 1:
+        ids = np.array(rows, dtype=np.int64)
+        mask = np.ones_like(ids)
+    else:
         ids = np.full((len(rows), width), card.pad_id, dtype=np.int64)
-        mask = np.zeros((len(rows), width), dtype=np.int64)
+        mask = np.zeros_like(ids)
         for index, row in enumerate(rows):
             ids[index, : len(row)] = row
             mask[index, : len(row)] = 1
-        arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        return {name: arrays[name] for name in card.inputs}
+    feed = {"input_ids": ids, "attention_mask": mask}
+    if "token_type_ids" in card.inputs:
+        feed["token_type_ids"] = np.zeros_like(ids)
+    return {name: feed[name] for name in card.inputs}
 
 
 def _provider(device: str) -> str:

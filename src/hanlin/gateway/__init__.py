@@ -1,6 +1,6 @@
 """The data plane: requests in, answers out."""
 
 from hanlin.gateway.batching import form_batch
-from hanlin.gateway.process import Gateway, GatewayLedger
+from hanlin.gateway.process import Gateway, GatewayLedger, run_gateway
 
-__all__ = ["Gateway", "GatewayLedger", "form_batch"]
+__all__ = ["Gateway", "GatewayLedger", "form_batch", "run_gateway"]

@@ -14,22 +14,28 @@ MAX_WASTE = 0.1
 
 
 def form_batch(
-    lengths: Sequence[int], *, max_tokens: int, look_ahead: int = LOOK_AHEAD, max_waste: float = MAX_WASTE
+    lengths: Sequence[int],
+    *,
+    max_tokens: int,
+    max_texts: int = LOOK_AHEAD,
+    look_ahead: int = LOOK_AHEAD,
+    max_waste: float = MAX_WASTE,
 ) -> list[int]:
     """
-    Return the indices of the texts that go together; never empty, the first one always leads.
+    Return the indices of the texts that go together, oldest first; never empty, the first one always leads. Pure.
 
     Only the first *look_ahead* texts are looked at, so that nobody is passed over for long. Texts join in the order
-    of how close their length is to the leader's, while the padded batch has at most *max_tokens* tokens (one text may
-    have more) of which at most the share *max_waste* is padding. Pure.
+    of how close their length is to the leader's, while the padded batch has at most *max_tokens* tokens (a leader
+    alone may have more) of which at most the share *max_waste* is padding, and at most *max_texts* texts.
     """
     chosen, longest, total = [0], lengths[0], lengths[0]
     rest = sorted(range(1, min(look_ahead, len(lengths))), key=lambda index: (abs(lengths[index] - lengths[0]), index))
     for index in rest:
+        if len(chosen) >= max_texts:
+            break
         width = max(longest, lengths[index])
         padded = width * (len(chosen) + 1)
-        if padded > max_tokens or padded - (total + lengths[index]) > max_waste * padded:
-            break
-        chosen.append(index)
-        longest, total = width, total + lengths[index]
-    return chosen
+        if padded <= max_tokens and padded - (total + lengths[index]) <= max_waste * padded:
+            chosen.append(index)
+            longest, total = width, total + lengths[index]
+    return sorted(chosen)

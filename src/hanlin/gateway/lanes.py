@@ -1,178 +1,221 @@
 """
-Lanes: one central queue per deployment, and the replicas that empty it.
+Lanes: one central queue per deployment and version, and the replicas that empty it.
 
-    submit ──► waiting (oldest first) ──► form_batch ──► least loaded ready replica ──► futures
-                   ▲                                              │
-                   └────────── the replica died: back to the front┘
+    judge ──► waiting (oldest first) ──► form_batch ──► least loaded ready replica ──► tickets
+                 ▲                                              │
+                 └────────── the replica died: back to the front┘
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
-from hanlin.domain import DeadlineExceededError, InternalError, OverloadedError, PlatformError, UnavailableError
-from hanlin.gateway.batching import form_batch
+from hanlin.domain import DeadlineExceededError, OverloadedError, PlatformError, UnavailableError
+from hanlin.engines import TextEncoder
+from hanlin.gateway.batching import LOOK_AHEAD, form_batch
 from hanlin.gateway.figures import Figures
+from hanlin.gateway.routing import Load, fair_share, least_loaded, seats_with_room
 from hanlin.wire import Route
 
-MAX_ATTEMPTS = 4
+MAX_ATTEMPTS = 3
 
 
 class VersionGoneError(Exception):
-    """The version a text was queued for serves no more; the request starts over on the one that does."""
+    """The version a request was queued for serves no more; it starts over on the one that does."""
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """The texts of one request on their way through a lane."""
+
+    digest: str
+    deadline: float
+    queued_at: float
+    done: asyncio.Future[None]
+    missing: int
+    logits: list[list[float]]
+    waiting: int = 0
+    queue_s: float = 0.0
+    compute_s: float = 0.0
+    replica: str = ""
+
+    def fail(self, error: Exception) -> None:
+        """End the request; what is still under way for it is dropped when it comes."""
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 @dataclass(slots=True, eq=False)
 class Text:
-    """One text on its way through a lane; its future gets the logits."""
+    """One text of a ticket."""
 
+    ticket: Ticket
+    index: int
     ids: list[int]
-    digest: str
-    deadline: float
-    logits: asyncio.Future[list[float]]
-    queued_at: float
     attempts: int = 0
-    queue_s: float = 0.0
-    compute_s: float = 0.0
-    replica: str = ""
+    is_alone: bool = False  # shares no batch, because a batch with it in it went wrong
 
 
 class Seat(Protocol):
     """A ready replica as a lane sees it."""
 
     id: str
-    digest: str
-    outstanding_tokens: int
-
-    def has_room(self) -> bool:
-        """Whether another batch may be sent."""
+    load: Load
 
     def send(self, texts: Sequence[Text]) -> None:
         """Send one batch."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lane:
-    """The queue of one deployment."""
+    """The queue of one version of a deployment. Lives in one event loop and needs no lock."""
 
     route: Route
-    figures: Figures = field(default_factory=Figures)
-    waiting: list[Text] = field(default_factory=list)
+    encoder: TextEncoder
+    figures: Figures
+    is_retired: bool = False
+    waiting: deque[Text] = field(default_factory=deque)
     seats: dict[str, Seat] = field(default_factory=dict)
+    queued: int = 0
     in_flight: int = 0
 
-    async def judge(self, rows: Sequence[list[int]]) -> list[Text]:
+    async def judge(self, rows: Sequence[list[int]], deadline: float) -> Ticket:
         """
-        Queue *rows* and return them judged, in order.
+        Queue *rows* and return their ticket with all logits, in order; *deadline* is in the event loop's time.
 
         Raises OverloadedError when they do not fit, DeadlineExceededError or UnavailableError (``no_replica_ready``)
-        when their time is up. Cancelling frees their places.
+        when their time is up, VersionGoneError when this version serves no more. Cancelling frees their places.
         """
-        if len(self.waiting) + len(rows) > self.route.queue_limit:
-            raise OverloadedError(
-                f"{len(self.waiting)} texts wait for {self.route.deployment}, the limit is {self.route.queue_limit}",
-                hint="try again after Retry-After, or ask for more replicas",
-                retry_after_s=1.0,
-            )
-        loop, now = asyncio.get_running_loop(), time.monotonic()
-        deadline = now + self.route.queue_deadline_ms / 1000
-        texts = [Text(row, self.route.digest, deadline, loop.create_future(), now) for row in rows]
-        self.waiting += texts
-        self.dispatch()
+        self._check_room(len(rows))
+        loop = asyncio.get_running_loop()
+        ticket = Ticket(self.route.digest, deadline, loop.time(), loop.create_future(), len(rows), [[]] * len(rows))
+        ticket.waiting = len(rows)
+        self.queued += len(rows)
+        self.waiting.extend(Text(ticket, index, ids) for index, ids in enumerate(rows))
+        timer = loop.call_at(deadline, lambda: ticket.fail(self._too_late()))
         try:
-            async with asyncio.timeout_at(loop.time() + self.route.queue_deadline_ms / 1000):
-                await asyncio.gather(*(text.logits for text in texts))
-        except TimeoutError:
-            raise self._too_late() from None
+            self.dispatch()
+            await ticket.done
         finally:
-            self._forget(texts)
-        return texts
+            timer.cancel()
+            self.queued -= ticket.waiting
+            ticket.waiting = 0
+        return ticket
 
     def dispatch(self) -> None:
         """Send what waits to replicas that have room; called whenever either may have changed."""
-        while self.waiting:
-            leader = self.waiting[0]
-            if self._is_orphan(leader):
-                self.waiting.pop(0)
-                leader.logits.set_exception(VersionGoneError())
-                continue
-            seat = self._seat(leader.digest)
-            if seat is None:
+        while self.queued and (free := seats_with_room(self.seats.values())):
+            texts = self._take(fair_share(self.queued, len(free)))
+            if not texts:
                 return
-            same = [text for text in self.waiting[:64] if text.digest == leader.digest]
-            lengths = [len(text.ids) for text in same]
-            chosen = [same[index] for index in form_batch(lengths, max_tokens=self.route.max_batch_tokens)]
-            now = time.monotonic()
-            for text in chosen:
-                self.waiting.remove(text)
-                text.queue_s, text.attempts, text.replica = now - text.queued_at, text.attempts + 1, seat.id
-            self.in_flight += len(chosen)
-            seat.send(chosen)
+            seat = least_loaded(free)
+            now = asyncio.get_running_loop().time()
+            for text in texts:
+                text.attempts += 1
+                text.ticket.waiting -= 1
+                text.ticket.replica = seat.id
+                text.ticket.queue_s = max(text.ticket.queue_s, now - text.ticket.queued_at)
+            self.queued -= len(texts)
+            self.in_flight += len(texts)
+            self.figures.batch_texts += len(texts)
+            self.figures.batches += 1
+            seat.send(texts)
+        if self.is_retired and not self.seats:
+            self._turn_away()
 
     def settle(self, texts: Sequence[Text], logits: Sequence[list[float]], compute_s: float) -> None:
         """Give answered texts their logits."""
         self.in_flight -= len(texts)
-        for text, row in zip(texts, logits, strict=True):
-            text.compute_s = compute_s
-            if not text.logits.done():
-                text.logits.set_result(row)
         self.figures.compute_s.observe(compute_s)
+        for text, row in zip(texts, logits, strict=True):
+            ticket = text.ticket
+            ticket.logits[text.index] = row
+            ticket.compute_s = max(ticket.compute_s, compute_s)
+            ticket.missing -= 1
+            if ticket.missing == 0 and not ticket.done.done():
+                ticket.done.set_result(None)
 
     def fail(self, texts: Sequence[Text], error: PlatformError) -> None:
-        """Give up on texts that an engine could not judge."""
-        self.in_flight -= len(texts)
-        for text in texts:
-            if not text.logits.done():
-                text.logits.set_exception(error)
+        """Take back texts that an engine could not judge: each tries once more alone, so that one spoils no other."""
+        if len(texts) == 1:
+            self.in_flight -= 1
+            texts[0].ticket.fail(error)
+        else:
+            self.put_back(texts, error)
 
-    def put_back(self, texts: Sequence[Text]) -> None:
-        """Queue again, at the front, what was in flight on a replica that is gone: nobody has to notice."""
+    def put_back(self, texts: Sequence[Text], error: PlatformError | None = None) -> None:
+        """
+        Queue again, at the front and each alone, texts whose replica is gone or failed: nobody has to notice.
+
+        A text that has had MAX_ATTEMPTS fails with *error*: it may well be what the replicas died of.
+        """
         self.in_flight -= len(texts)
-        again = [text for text in texts if not text.logits.done()]
-        for text in again:
+        for text in reversed(texts):
             if text.attempts >= MAX_ATTEMPTS:
-                text.logits.set_exception(
-                    InternalError(f"{text.attempts} replicas died over this text", code="replicas_died")
-                )
-        self.waiting = [text for text in again if text.attempts < MAX_ATTEMPTS] + self.waiting
+                lost = f"{text.attempts} replicas died over this text"
+                text.ticket.fail(error or UnavailableError(lost, code="replicas_lost", retry_after_s=1.0))
+            elif not text.ticket.done.done():
+                text.is_alone = True
+                text.ticket.waiting += 1
+                self.queued += 1
+                self.waiting.appendleft(text)
         self.dispatch()
 
-    def follow(self, route: Route) -> None:
-        """Use *route* from now on; texts that were queued for another version keep it while it has replicas."""
-        self.route = route
-        self.dispatch()
+    def is_over(self) -> bool:
+        """Whether a retired lane can be forgotten."""
+        return self.is_retired and not self.seats and not self.queued and not self.in_flight
 
-    def _seat(self, digest: str) -> Seat | None:
-        free = [seat for seat in self.seats.values() if seat.digest == digest and seat.has_room()]
-        return min(free, key=lambda seat: seat.outstanding_tokens, default=None)
+    def _take(self, max_texts: int) -> list[Text]:
+        window = list(islice(self._live(), LOOK_AHEAD))
+        if not window:
+            self.waiting.clear()
+            return []
+        if window[0].is_alone:
+            chosen = [window[0]]
+        else:
+            joinable = [text for text in window if not text.is_alone]
+            lengths = [len(text.ids) for text in joinable]
+            limit = self.route.max_batch_tokens
+            chosen = [joinable[i] for i in form_batch(lengths, max_tokens=limit, max_texts=max_texts)]
+        for text in chosen:
+            self.waiting.remove(text)
+        return chosen
 
-    def _is_orphan(self, text: Text) -> bool:
-        return text.digest != self.route.digest and all(seat.digest != text.digest for seat in self.seats.values())
+    def _live(self) -> Iterator[Text]:
+        while self.waiting and self.waiting[0].ticket.done.done():
+            self.waiting.popleft()
+        return (text for text in self.waiting if not text.ticket.done.done())
 
-    def _forget(self, texts: Sequence[Text]) -> None:
-        for text in texts:
-            if not text.logits.done():
-                text.logits.cancel()
-                if text in self.waiting:
-                    self.waiting.remove(text)
-            elif not text.logits.cancelled():
-                _ = text.logits.exception()  # noqa: LOG004  # looked at, so that asyncio does not warn
+    def _turn_away(self) -> None:
+        for text in self.waiting:
+            text.ticket.fail(VersionGoneError())
+        self.waiting.clear()
+
+    def _check_room(self, texts: int) -> None:
+        limit = self.route.queue_limit
+        if self.queued + texts > limit:
+            raise OverloadedError(
+                f"{self.queued} texts wait for {self.route.deployment}, the limit is {limit}",
+                hint="try again after Retry-After, or ask for more replicas",
+                retry_after_s=1.0,
+            )
 
     def _too_late(self) -> PlatformError:
-        waited = self.route.queue_deadline_ms
+        name = self.route.deployment
         if not self.seats:
             return UnavailableError(
-                f"no replica of {self.route.deployment} became ready within {waited} ms",
+                f"no replica of {name} became ready in time",
                 code="no_replica_ready",
                 hint="see the deployment's status; try again after Retry-After",
                 retry_after_s=2.0,
             )
         return DeadlineExceededError(
-            f"{self.route.deployment} did not answer within {waited} ms",
-            hint="try again later, or raise queue_deadline_ms",
+            f"{name} did not answer in time",
+            hint="try again later, or raise queue_deadline_ms (or X-Request-Timeout)",
             retry_after_s=1.0,
         )

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import msgspec
 
+from hanlin.domain import PlatformError
 from hanlin.wire import FrameStream, GatewayReport, Snapshot
 
 logger = logging.getLogger(__name__)
 REPORT_S = 0.5
+FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 
 
@@ -56,7 +58,7 @@ class ControlLink:
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
-        pause = 0.05
+        pause = FIRST_PAUSE_S
         while True:
             try:
                 reader, writer = await asyncio.open_unix_connection(str(self._path))
@@ -64,10 +66,11 @@ class ControlLink:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
                 continue
-            pause = 0.05
+            pause = FIRST_PAUSE_S
             stream: FrameStream[Snapshot] = FrameStream(reader, writer, Snapshot)
             await self._talk(stream)
             stream.close()
+            await asyncio.sleep(pause)
 
     async def _talk(self, stream: FrameStream[Snapshot]) -> None:
         reporting = asyncio.create_task(self._send_reports(stream))
@@ -75,8 +78,10 @@ class ControlLink:
             while (snapshot := await stream.receive()) is not None:
                 await self._apply(snapshot)
                 self.report_soon()
-        except ConnectionError:
+        except OSError:
             logger.info("control went away")
+        except PlatformError as error:
+            logger.warning("control spoke nonsense", extra={"error": error.message})
         finally:
             reporting.cancel()
             await asyncio.gather(reporting, return_exceptions=True)

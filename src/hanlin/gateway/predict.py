@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from time import perf_counter
 from typing import Protocol
 
 import msgspec
 
-from hanlin.audit import Entry, Receipt
+from hanlin.audit import Detail, Entry, Receipt
 from hanlin.domain import InternalError, InvalidInputError, NotFoundError, PlatformError, TooLargeError
-from hanlin.engines import TextEncoder
-from hanlin.gateway.access import Access
+from hanlin.gateway.access import Access, Pass
+from hanlin.gateway.answers import render_error
 from hanlin.gateway.http import HttpRequest, HttpResponse
-from hanlin.gateway.lanes import Lane, Text, VersionGoneError
-from hanlin.wire import Classification, ClassifyReply, ClassifyRequest, KeyGrant, Route, Usage
+from hanlin.gateway.lanes import Lane, Ticket, VersionGoneError
+from hanlin.wire import Classification, ClassifyReply, ClassifyRequest, Route, Usage
 
 MILLION = 1_000_000
 CLIENT_CLOSED = 499
+INLINE_CHARACTERS = 8192  # longer input is tokenized in a thread, so that it holds up nobody else
+SUBJECT_CHARACTERS = 256
 _decode = msgspec.json.Decoder(ClassifyRequest).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -39,74 +41,81 @@ class Exchange:
 
     request: HttpRequest
     request_id: str
-    grant: KeyGrant
-    begun: float = field(default_factory=time.perf_counter)
+    caller: Pass
+    begun: float = field(default_factory=perf_counter)
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    headers: dict[str, str] = field(default_factory=dict)
     ask: ClassifyRequest | None = None
+    lane: Lane | None = None
     route: Route | None = None
-    texts: Sequence[Text] = ()
-    data: Sequence[Classification] = ()
+    ticket: Ticket | None = None
+    tokens: int = 0
+    is_recording: bool = False
 
 
 class Predict:
     """Answers POST /v1/classify."""
 
-    def __init__(self, access: Access, recorder: Recorder, *, max_texts: int) -> None:
-        self._access, self._recorder, self._max_texts = access, recorder, max_texts
-        self.lanes: Mapping[str, Lane] = {}
-        self.encoders: Mapping[str, TextEncoder] = {}
+    def __init__(self, access: Access, recorder: Recorder, current: Mapping[str, Lane], *, max_texts: int) -> None:
+        self._access, self._recorder, self._current, self._max_texts = access, recorder, current, max_texts
 
     async def __call__(self, request: HttpRequest, request_id: str) -> HttpResponse:
         """Answer one request; whatever comes of it is in the ledger before anybody hears of it."""
-        grant = self._access.authenticate(request.headers.get("authorization", ""))
-        exchange = Exchange(request, request_id, grant)
+        caller = self._access.authenticate(request.headers.get("authorization", ""))
+        exchange = Exchange(request, request_id, caller)
         try:
-            headers = self._access.count(grant)
+            self._access.count(caller.grant, exchange.headers)
             reply = await self._judge(exchange)
-        except asyncio.CancelledError:
-            await asyncio.shield(self._record(exchange, CLIENT_CLOSED, {"code": "client_closed"}, b""))
-            raise
+            body = _encode(reply)
+            await self._record(exchange, 200, _outcome(exchange, reply), body)
         except PlatformError as error:
+            if exchange.is_recording:  # nothing leaves that is not written down
+                raise
             await self._record(exchange, error.status, {"code": error.code}, b"")
+            response = render_error(error, request.headers.get("accept-language", ""))
+            response.headers |= exchange.headers
+            return response
+        except BaseException as error:
+            if not exchange.is_recording:
+                status = CLIENT_CLOSED if isinstance(error, asyncio.CancelledError) else 500
+                await self._record(exchange, status, {"code": "cancelled" if status == CLIENT_CLOSED else "bug"}, b"")
             raise
-        body = _encode(reply)
-        committed = time.perf_counter()
-        await self._record(exchange, 200, _outcome(exchange), _encode(reply.data))
-        return HttpResponse(200, body, headers=headers | _headers(exchange, time.perf_counter() - committed))
+        return HttpResponse(200, body, headers=exchange.headers)
 
     async def _judge(self, exchange: Exchange) -> ClassifyReply:
         exchange.ask = ask = read_request(exchange.request.body)
-        rows_in = [ask.input] if isinstance(ask.input, str) else ask.input
-        self._check(rows_in)
-        lane = self.lanes.get(ask.model)
-        if lane is None:
-            raise NotFoundError(
-                f"there is no deployment {ask.model!r}", code="model_not_found", hint="GET /v1/models", param="model"
-            )
-        self._access.permit(exchange.grant, ask.model)
+        texts = [ask.input] if isinstance(ask.input, str) else ask.input
+        self._check(texts)
+        deadline: float | None = None
         while True:
+            exchange.lane = lane = self._admit(exchange.caller, ask.model)
             exchange.route = route = lane.route
-            encoder = self.encoders[route.digest]
+            deadline = deadline or _deadline(exchange.request, route)
+            rows = await _tokenize(lane, texts, truncate=ask.truncate)
+            exchange.tokens = sum(map(len, rows))
             try:
-                exchange.texts = texts = await lane.judge(encoder.encode(rows_in, truncate=ask.truncate))
+                exchange.ticket = ticket = await lane.judge(rows, deadline)
                 break
             except VersionGoneError:
                 continue
-        labels = encoder.info.labels
-        exchange.data = data = [classify(index, text.logits.result(), labels) for index, text in enumerate(texts)]
-        tokens = sum(len(text.ids) for text in texts)
-        lane.figures.texts += len(texts)
-        lane.figures.tokens += tokens
-        for text in texts:
-            lane.figures.queue_s.observe(text.queue_s)
-        usage = Usage(texts=len(texts), tokens=tokens)
+        labels = lane.encoder.info.labels
+        data = [classify(index, logits, labels) for index, logits in enumerate(ticket.logits)]
+        usage = Usage(texts=len(data), tokens=exchange.tokens)
         return ClassifyReply(model=ask.model, version=route.version, digest=route.digest, data=data, usage=usage)
 
-    def _check(self, texts: Sequence[str]) -> None:
-        if not texts or any(not text.strip() for text in texts):
-            raise InvalidInputError(
-                "an input text is empty", code="input_empty", hint="send at least one text with words", param="input"
+    def _admit(self, caller: Pass, deployment: str) -> Lane:
+        lane = self._current.get(deployment)
+        if lane is None or not caller.sees(lane.route):
+            raise NotFoundError(
+                f"there is no deployment {deployment[:64]!r}",
+                code="model_not_found",
+                hint="GET /v1/models lists those that your key opens",
+                param="model",
             )
+        self._access.permit(caller, lane.route)
+        return lane
+
+    def _check(self, texts: Sequence[str]) -> None:
         if len(texts) > self._max_texts:
             raise TooLargeError(
                 f"{len(texts)} texts came, the limit is {self._max_texts}",
@@ -114,45 +123,31 @@ class Predict:
                 hint="send several requests",
                 param="input",
             )
-
-    async def _record(
-        self, exchange: Exchange, status: int, outcome: dict[str, str | int | bool | list[str]], result: bytes
-    ) -> None:
-        total_s = time.perf_counter() - exchange.begun
-        ask, route, grant, headers = exchange.ask, exchange.route, exchange.grant, exchange.request.headers
-        subject = headers.get("x-subject") or (ask.user if ask else None) or grant.id
-        if ask is not None and (lane := self.lanes.get(ask.model)) is not None:
-            lane.figures.count("ok" if status == 200 else str(outcome.get("code", status)))
-            lane.figures.total_s.observe(total_s)
-        details: dict[str, str | int | bool | list[str]] = {"key": grant.id, **outcome}
-        if ask is not None:
-            details["deployment"] = ask.model[:200]
-        if route is not None:
-            details |= {
-                "model": route.model,
-                "version": route.version,
-                "digest": route.digest,
-                "release": route.release,
-            }
-        await self._recorder.append(
-            Entry(
-                kind="prediction",
-                action="predict",
-                actor=grant.principal,
-                workspace=grant.workspace,
-                subject=subject,
-                request_id=exchange.request_id,
-                at=exchange.at,
-                ip=exchange.request.ip,
-                status=status,
-                details=details,
-                request=exchange.request.body,
-                result=result,
-                latency_us=int(total_s * MILLION),
-                queue_us=int(max((text.queue_s for text in exchange.texts), default=0) * MILLION),
-                compute_us=int(max((text.compute_s for text in exchange.texts), default=0) * MILLION),
+        if not texts or not all(map(str.strip, texts)):
+            index = next((index for index, text in enumerate(texts) if not text.strip()), None)
+            raise InvalidInputError(
+                "input is an empty list" if index is None else f"text {index} of input is empty",
+                code="input_empty",
+                hint="send at least one text, each with something to read",
+                param="input",
             )
-        )
+
+    async def _record(self, exchange: Exchange, status: int, outcome: Mapping[str, Detail], result: bytes) -> None:
+        """Return when the outcome of *exchange* is durable; then its headers are complete too."""
+        exchange.is_recording = True
+        began = perf_counter()
+        entry = entry_of(exchange, status, outcome, result, latency_s=began - exchange.begun)
+        _count(exchange, status, str(outcome.get("code", "")), began - exchange.begun)
+        await self._recorder.append(entry)
+        ended = perf_counter()
+        ticket, route = exchange.ticket, exchange.route
+        parts = [("audit", ended - began), ("total", ended - exchange.begun)]
+        if ticket is not None:
+            parts[:0] = [("queue", ticket.queue_s), ("infer", ticket.compute_s)]
+        exchange.headers["Server-Timing"] = ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in parts)
+        if route is not None:
+            exchange.headers["X-Model-Version"] = str(route.version)
+            exchange.headers["X-Model-Digest"] = route.digest
 
 
 def read_request(body: bytes) -> ClassifyRequest:
@@ -160,8 +155,10 @@ def read_request(body: bytes) -> ClassifyRequest:
     try:
         return _decode(body)
     except msgspec.ValidationError as error:
-        hint = 'send {"model": deployment, "input": text or list of texts}'
-        raise InvalidInputError(f"the request is not as expected: {error}", code="invalid_input", hint=hint) from None
+        raise InvalidInputError(
+            f"the request is not as expected: {error}",
+            hint='send {"model": deployment, "input": text or list of texts}',
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(
             f"the body is not valid JSON: {error}", code="malformed_json", hint="send UTF-8 JSON"
@@ -169,38 +166,98 @@ def read_request(body: bytes) -> ClassifyRequest:
 
 
 def classify(index: int, logits: Sequence[float], labels: Sequence[str]) -> Classification:
-    """Turn logits into probabilities (softmax) and pick the best label."""
+    """Turn logits into probabilities (softmax) and pick the best label; raise InternalError for what is no number."""
     top = max(logits)
     weights = [math.exp(value - top) for value in logits]
     total = sum(weights)
-    if not total > 0:
+    if not math.isfinite(total):
         raise InternalError("the model gave no usable scores", code="engine_output_invalid")
+    best = logits.index(top)
     probabilities = {label: weight / total for label, weight in zip(labels, weights, strict=True)}
-    label = max(probabilities, key=probabilities.__getitem__)
-    return Classification(index=index, label=label, score=probabilities[label], probabilities=probabilities)
+    return Classification(index, labels[best], weights[best] / total, probabilities)
 
 
-def _outcome(exchange: Exchange) -> dict[str, str | int | bool | list[str]]:
-    data = exchange.data
-    return {
+def outcome_of(status: int, code: str) -> str:
+    """Return the word that a request is counted under; only the last kind is a fault of the platform."""
+    if status == 200:
+        return "ok"
+    if status == CLIENT_CLOSED:
+        return "cancelled"
+    if status in {401, 403, 429}:
+        return "refused"
+    return "invalid" if status < 500 else code
+
+
+def entry_of(
+    exchange: Exchange, status: int, outcome: Mapping[str, Detail], result: bytes, *, latency_s: float
+) -> Entry:
+    """Return what the ledger keeps of *exchange*: *outcome* stays readable, bodies and subject are kept encrypted."""
+    ask, route, grant, ticket = exchange.ask, exchange.route, exchange.caller.grant, exchange.ticket
+    details: dict[str, Detail] = {"key": grant.id, **outcome}
+    if route is not None:
+        details["deployment"], details["model"], details["version"] = route.deployment, route.model, route.version
+        details["digest"], details["release"] = route.digest, route.release
+    subject = exchange.request.headers.get("x-subject", "").encode("latin-1").decode("utf-8", "replace")
+    return Entry(
+        kind="prediction",
+        action="predict",
+        actor=grant.principal,
+        workspace=grant.workspace,
+        subject=(subject or (ask.user if ask else None) or grant.id)[:SUBJECT_CHARACTERS],
+        request_id=exchange.request_id,
+        at=exchange.at,
+        ip=exchange.request.ip,
+        status=status,
+        details=details,
+        request=exchange.request.body,
+        result=result,
+        latency_us=int(latency_s * MILLION),
+        queue_us=int(ticket.queue_s * MILLION) if ticket else 0,
+        compute_us=int(ticket.compute_s * MILLION) if ticket else 0,
+    )
+
+
+async def _tokenize(lane: Lane, texts: Sequence[str], *, truncate: bool) -> list[list[int]]:
+    if sum(map(len, texts)) <= INLINE_CHARACTERS:
+        return lane.encoder.encode(texts, truncate=truncate)
+    return await asyncio.to_thread(lane.encoder.encode, texts, truncate=truncate)
+
+
+def _deadline(request: HttpRequest, route: Route) -> float:
+    """Return when the answer has to be there (event loop's time): the route's limit, or the caller's if shorter."""
+    limit_ms = route.queue_deadline_ms
+    wanted = request.headers.get("x-request-timeout")
+    if wanted is not None:
+        if not (wanted.isdecimal() and int(wanted[:9]) > 0):
+            raise InvalidInputError(f"X-Request-Timeout is {wanted[:32]!r}", hint="it is a number of milliseconds")
+        limit_ms = min(limit_ms, int(wanted[:9]))
+    return asyncio.get_running_loop().time() + limit_ms / 1000
+
+
+def _outcome(exchange: Exchange, reply: ClassifyReply) -> dict[str, Detail]:
+    data, ask = reply.data, exchange.ask
+    details: dict[str, Detail] = {
         "label": data[0].label,
         "score_millionths": round(data[0].score * MILLION),
-        "labels": [one.label for one in data],
         "texts": len(data),
-        "tokens": sum(len(text.ids) for text in exchange.texts),
-        "truncate": bool(exchange.ask and exchange.ask.truncate),
+        "tokens": exchange.tokens,
     }
+    if len(data) > 1:
+        details["labels"] = [one.label for one in data]
+        details["scores_millionths"] = [round(one.score * MILLION) for one in data]
+    if ask is not None and ask.truncate:
+        details["truncate"] = True
+    return details
 
 
-def _headers(exchange: Exchange, audit_s: float) -> dict[str, str]:
-    route, texts = exchange.route, exchange.texts
-    assert route is not None  # noqa: S101
-    queue_ms = max(text.queue_s for text in texts) * 1000
-    infer_ms = max(text.compute_s for text in texts) * 1000
-    total_ms = (time.perf_counter() - exchange.begun) * 1000
-    return {
-        "X-Model-Version": str(route.version),
-        "X-Model-Digest": route.digest,
-        "Server-Timing": f"queue;dur={queue_ms:.2f}, infer;dur={infer_ms:.2f}, audit;dur={audit_s * 1000:.2f}, "
-        f"total;dur={total_ms:.2f}",
-    }
+def _count(exchange: Exchange, status: int, code: str, latency_s: float) -> None:
+    lane, ticket = exchange.lane, exchange.ticket
+    if lane is None:
+        return
+    figures = lane.figures
+    figures.count(outcome_of(status, code))
+    if status == 200 and ticket is not None:
+        figures.texts += len(ticket.logits)
+        figures.tokens += exchange.tokens
+        figures.queue_s.observe(ticket.queue_s)
+        figures.total_s.observe(latency_s)

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from hanlin.audit import Entry, Receipt
 from hanlin.domain import PlatformError
-from hanlin.engines import TextEncoder
 from hanlin.gateway.access import Access
-from hanlin.gateway.app import App, render_error
-from hanlin.gateway.figures import FiguresCollector
-from hanlin.gateway.http import Connections
+from hanlin.gateway.answers import render_error
+from hanlin.gateway.app import App
+from hanlin.gateway.catalog import Catalog
+from hanlin.gateway.figures import ReportCollector
+from hanlin.gateway.http import Connections, HttpResponse
 from hanlin.gateway.hub import Hub
-from hanlin.gateway.lanes import Lane
 from hanlin.gateway.link import ControlLink, keep_snapshot, load_snapshot
 from hanlin.gateway.predict import Predict
 from hanlin.settings import GatewaySettings
-from hanlin.telemetry import SECONDS_BOUNDS, CollectorRegistry, memory_bytes, render_metrics
-from hanlin.wire import DeploymentReport, GatewayReport, LedgerReport, Route, Snapshot
+from hanlin.telemetry import CollectorRegistry, memory_bytes, render_metrics
+from hanlin.wire import GatewayReport, LedgerReport, Snapshot
 
 logger = logging.getLogger(__name__)
-EXPIRE_S = 0.25
+WATCH_S = 0.25
 
 
 class GatewayLedger(Protocol):
@@ -41,7 +41,7 @@ class GatewayLedger(Protocol):
 
 
 class Gateway:
-    """One gateway: lanes, replicas, callers, and the port they come through."""
+    """One gateway: deployments, replicas, callers, and the port they come through."""
 
     def __init__(
         self,
@@ -55,78 +55,42 @@ class Gateway:
         join_token: str,
         ledger: GatewayLedger,
     ) -> None:
-        self._name, self._settings, self._snapshot_path = name, settings, snapshot_path
-        self._gateway_socket, self._ledger = gateway_socket, ledger
-        self._access = Access(key_secret)
-        self._predict = Predict(self._access, ledger, max_texts=settings.max_texts)
-        self._registry = CollectorRegistry()
-        self._registry.register(FiguresCollector(self._deployments, SECONDS_BOUNDS))
-        self._app = App(
-            self._predict,
-            self._access,
-            is_ready=self._unreadiness,
-            render_metrics=lambda: render_metrics(self._registry),
-        )
-        self._link = ControlLink(control_socket, apply=self.apply, report=self.report)
-        self._hub = Hub(join_token, on_change=self._link.report_soon)
-        self._lanes: dict[str, Lane] = {}
-        self._encoders: dict[str, TextEncoder] = {}
+        self._name, self._snapshot_path, self._gateway_socket = name, snapshot_path, gateway_socket
+        self._ledger, self._settings = ledger, settings
         self._snapshot: Snapshot | None = None
         self._started_at = time.time()
-        self._connections = Connections(self._app, lambda error, _: render_error(error, ""), settings)
-        self._predict.lanes = self._app.lanes = self._hub.lanes = self._lanes
-        self._predict.encoders = self._encoders
+        self._is_stopping = False
+        self._access = Access(key_secret)
+        self._catalog = Catalog()
+        self._link = ControlLink(control_socket, apply=self.apply, report=self.report)
+        self._hub = Hub(join_token, self._catalog, on_change=self._link.report_soon)
 
     async def run(self, listener: socket.socket, stopping: asyncio.Event, on_ready: Callable[[], None]) -> None:
-        """Serve *listener* until *stopping* is set, then drain."""
+        """Serve *listener* until *stopping* is set, then drain: what was accepted is answered before this returns."""
         loop = asyncio.get_running_loop()
         if (snapshot := load_snapshot(self._snapshot_path)) is not None:
             await self.apply(snapshot, is_new=False)
         await self._hub.listen(self._gateway_socket)
-        server = await loop.create_server(self._connections, sock=listener, backlog=2048)
-        tasks = [asyncio.create_task(self._link.run()), asyncio.create_task(self._expire())]
+        connections = Connections(self._app(), _refuse, self._settings)
+        server = await loop.create_server(connections, sock=listener, backlog=2048)
+        tasks = [asyncio.create_task(self._link.run()), asyncio.create_task(self._watch())]
         on_ready()
         await stopping.wait()
+        self._is_stopping = True
         server.close()
-        await self._connections.drain()
+        await connections.drain()
         self._hub.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def apply(self, snapshot: Snapshot, *, is_new: bool = True) -> None:
-        """
-        Put *snapshot* into force: encoders of new versions are loaded first, so that no request waits for them.
-
-        A route whose model folder cannot be read is left as it was. Idempotent.
-        """
-        for route in snapshot.routes:
-            if await self._can_encode(route):
-                self._follow(route)
-        for gone in self._lanes.keys() - {route.deployment for route in snapshot.routes}:
-            del self._lanes[gone]
-        self._access.replace({grant.id: grant for grant in snapshot.keys})
+        """Put *snapshot* into force: keys at once, routes as soon as their tokenizers are loaded. Idempotent."""
+        self._access.replace(snapshot.keys)
+        await self._catalog.follow(snapshot.routes, self._hub.ready)
         self._snapshot = snapshot
-        for unused in self._encoders.keys() - {lane.route.digest for lane in self._lanes.values()}:
-            del self._encoders[unused]
         if is_new:
             await asyncio.to_thread(keep_snapshot, self._snapshot_path, snapshot)
-
-    async def _can_encode(self, route: Route) -> bool:
-        if route.digest not in self._encoders:
-            try:
-                self._encoders[route.digest] = await asyncio.to_thread(TextEncoder, Path(route.folder))
-            except PlatformError:
-                logger.exception("route not usable", extra={"deployment": route.deployment})
-                return False
-        return True
-
-    def _follow(self, route: Route) -> None:
-        lane = self._lanes.get(route.deployment)
-        if lane is None:
-            lane = self._lanes[route.deployment] = Lane(route)
-            self._seat(lane)
-        lane.follow(route)
 
     def report(self) -> GatewayReport:
         """Describe the gateway for control."""
@@ -136,29 +100,47 @@ class Gateway:
             at=time.time(),
             revision=self._snapshot.revision if self._snapshot else 0,
             replicas=self._hub.reports(),
-            deployments=list(self._deployments()),
+            deployments=self._catalog.reports(),
             ledger=self._ledger.state(),
             memory_bytes=memory_bytes(),
         )
 
-    def _deployments(self) -> list[DeploymentReport]:
-        return [
-            lane.figures.report(name, queued=len(lane.waiting), in_flight=lane.in_flight)
-            for name, lane in self._lanes.items()
-        ]
+    def _app(self) -> App:
+        registry = CollectorRegistry()
+        registry.register(ReportCollector(self.report))
+        current = self._catalog.current
+        return App(
+            Predict(self._access, self._ledger, current, max_texts=self._settings.max_texts),
+            self._access,
+            current,
+            troubles={"/livez": str, "/startupz": self._startup_trouble, "/readyz": self._trouble},
+            render_metrics=lambda: render_metrics(registry),
+        )
 
-    def _seat(self, lane: Lane) -> None:
-        for connection in self._hub.replicas.values():
-            if connection.hello and connection.hello.deployment == lane.route.deployment:
-                connection.join(lane)
+    def _startup_trouble(self) -> str:
+        return "" if self._snapshot is not None else "no snapshot has come from control yet"
 
-    def _unreadiness(self) -> str:
-        if self._snapshot is None:
-            return "no snapshot has come from control yet"
-        return "the ledger does not take records" if self._ledger.state().failed else ""
+    def _trouble(self) -> str:
+        if self._is_stopping:
+            return "the gateway is stopping"
+        if self._ledger.state().failed:
+            return "the ledger does not take records"
+        return self._startup_trouble()
 
-    async def _expire(self) -> None:
+    async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(EXPIRE_S)
-            with contextlib.suppress(ConnectionError):
-                self._hub.expire()
+            await asyncio.sleep(WATCH_S)
+            self._hub.expire()
+            self._catalog.prune()
+
+
+async def run_gateway(gateway: Gateway, listener: socket.socket, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Run *gateway* on *listener* until SIGTERM or SIGINT asks it to leave; it drains first."""
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await gateway.run(listener, stopping, on_ready)
+
+
+def _refuse(error: PlatformError, headers: Mapping[str, str]) -> HttpResponse:
+    return render_error(error, headers.get("accept-language", ""))

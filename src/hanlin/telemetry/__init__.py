@@ -8,6 +8,7 @@ from hanlin.telemetry.meters import (
     Histogram,
     Metric,
     memory_bytes,
+    process_age_s,
     render_metrics,
 )
 
@@ -20,5 +21,6 @@ __all__ = [
     "Metric",
     "configure_logging",
     "memory_bytes",
+    "process_age_s",
     "render_metrics",
 ]

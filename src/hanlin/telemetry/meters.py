@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,13 +13,23 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-__all__ = ["SECONDS_BOUNDS", "Collector", "CollectorRegistry", "Histogram", "Metric", "memory_bytes", "render_metrics"]
+__all__ = [
+    "SECONDS_BOUNDS",
+    "Collector",
+    "CollectorRegistry",
+    "Histogram",
+    "Metric",
+    "memory_bytes",
+    "process_age_s",
+    "render_metrics",
+]
 
 SECONDS_BOUNDS: tuple[float, ...] = (
     0.0005, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05,
     0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
-PAGE_BYTES = 4096
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(slots=True)
@@ -43,6 +55,13 @@ def memory_bytes(pid: int | str = "self") -> int:
         return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * PAGE_BYTES
     except (OSError, IndexError):
         return 0
+
+
+def process_age_s() -> float:
+    """Return the seconds since this process began (proc(5), Linux), interpreter start and imports included."""
+    fields = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    began_s = int(fields[19]) / TICKS_PER_S
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began_s
 
 
 def render_metrics(registry: CollectorRegistry) -> str:

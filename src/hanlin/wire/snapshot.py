@@ -81,6 +81,8 @@ class DeploymentReport(msgspec.Struct, frozen=True):
     queue_s: HistogramReport
     compute_s: HistogramReport
     total_s: HistogramReport
+    batches_total: int = 0
+    batch_texts_total: int = 0
 
 
 class LedgerReport(msgspec.Struct, frozen=True):
