@@ -47,15 +47,15 @@ class Probes:
         self._gateway, self._deployments = gateway, deployments
         self._results: dict[tuple[str, str], ProbeReply] = {}
         self._golden: dict[str, Golden] = {}
+        self._counts: dict[str, tuple[int, int]] = {}
 
     def results(self) -> list[ProbeReply]:
         """Return the latest result of every check."""
         return [self._results[key] for key in sorted(self._results)]
 
-    def failing_ratio(self) -> float:
-        """Return the share of checks that are failing."""
-        results = self._results.values()
-        return sum(not result.is_healthy for result in results) / len(results) if results else 0.0
+    def uptime(self, target: str) -> tuple[int, int]:
+        """Return how often the deep probe of a deployment was tried since the start, and how often it went well."""
+        return self._counts.get(target, (0, 0))
 
     async def run(self) -> None:
         """Check until cancelled."""
@@ -121,3 +121,6 @@ class Probes:
         if was is not None and was.is_healthy != result.is_healthy:
             logger.warning("probe changed", extra={"probe": probe, "target": target, "problem": problem})
         self._results[probe, target] = result
+        if probe == "deep":
+            tried, well = self._counts.get(target, (0, 0))
+            self._counts[target] = (tried + 1, well + (not problem))

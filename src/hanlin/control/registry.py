@@ -38,7 +38,7 @@ class Registry:
         check_name(name, "corpus")
         known = list(self._store.corpora.iter(corpus=name))
         for version in known:
-            if version.digest == facts["digest"]:
+            if version.profile.get("content_digest") == facts["profile"]["content_digest"]:
                 return version
         version = CorpusVersion(
             corpus=CorpusName(name),

@@ -1,0 +1,40 @@
+"""Long work on the command line: its progress while it runs, its result when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from hanlin.domain import PlatformError, Task, TaskState
+from hanlin.sdk import Calls, Client
+
+
+def run_task(client: Client, kind: str, params: Mapping[str, Any], screen: Console) -> dict[str, Any]:
+    """Ask for a task, follow it on *screen*, and return its result; raise what it failed with."""
+    return follow_task(client, client.send(Calls.create_task(kind, params)), screen)
+
+
+def follow_task(client: Client, task: Task, screen: Console) -> dict[str, Any]:
+    """Follow a task until it is over and return its result."""
+    columns = (TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, console=screen) as progress:
+        row = progress.add_task(task.kind, total=None, note="")
+
+        def show(seen: Task) -> None:
+            now = seen.progress
+            left = now.get("time_left_s")
+            note = str(now.get("message", "")) + (f" · {left:.0f} s" if left is not None else "")
+            progress.update(row, total=now.get("total"), completed=now.get("done", 0), note=note)
+
+        done = client.wait_for_task(task.id, on_change=show)
+    if done.state is not TaskState.SUCCEEDED or done.result is None:
+        error = done.error or {}
+        raise PlatformError(
+            f"{done.kind} {done.state}: {error.get('message', '')}",
+            code=str(error.get("code", "task_failed")),
+            hint=str(error.get("hint") or f"hanlin task log {done.id}"),
+        )
+    return dict(done.result)

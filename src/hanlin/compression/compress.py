@@ -1,0 +1,125 @@
+"""Compression with its measurements: every variant says what it costs and what it gains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hanlin.compression.export import export_onnx
+from hanlin.compression.quantize import list_layers, quantize_int8
+from hanlin.corpora import Row, iter_rows
+from hanlin.domain import Reporter
+from hanlin.evaluation import measure_latency, predict_logits
+
+MOST_TEXTS = 1000  # of the validation split, for agreement and accuracy
+MAX_DROP = 0.005
+SOFTMAX_LIMIT = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompressedVariant:
+    """One servable folder with its figures: size_bytes, agreement, accuracy, accuracy_drop, latency_p50_ms."""
+
+    folder: Path
+    precision: str
+    method: str
+    size_bytes: int
+    figures: dict[str, Any]
+
+
+def compress(checkpoint: Path, corpus: Path, out: Path, reporter: Reporter) -> list[CompressedVariant]:
+    """
+    Return an fp32 and an int8 variant of *checkpoint*, as folders below *out*.
+
+    Both are compared with the fp32 reference (torch) on validation texts. Where int8 loses more than half a point of
+    accuracy there, the layers that were quantized last stay fp32, until it does not.
+    """
+    rows = list(iter_rows(corpus, "validation"))[:MOST_TEXTS]
+    reporter.progress(0, 4, "step", "reference")
+    reference = reference_logits(checkpoint, [row.text for row in rows])
+    reporter.progress(1, 4, "step", "export")
+    fp32 = export_onnx(checkpoint, out / "fp32")
+    judge = _judge(rows, reference)
+    variants = [_variant(fp32, "fp32", "fused onnx", judge)]
+    reporter.progress(2, 4, "step", "int8")
+    variants.append(_search_int8(fp32, out, judge, reporter))
+    for variant in variants:
+        reporter.log("variant measured", precision=variant.precision, method=variant.method, **variant.figures)
+    reporter.progress(4, 4, "step", "done")
+    return variants
+
+
+def reference_logits(checkpoint: Path, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Return the logits of the trained model itself (torch, fp32), shape (texts, labels)."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer
+
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(int(model.config.max_position_embeddings))
+    logits = []
+    with torch.inference_mode():
+        for text in texts:
+            ids = torch.tensor([tokenizer.encode(text).ids])
+            logits.append(model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0].numpy())
+    return np.stack(logits).astype(np.float32)
+
+
+Judge = Callable[[Path], dict[str, Any]]
+
+
+def _judge(rows: Sequence[Row], reference: NDArray[np.float32]) -> Judge:
+    texts = [row.text for row in rows]
+
+    def judge(folder: Path) -> dict[str, Any]:
+        logits, labels = predict_logits(folder, texts)
+        truth = np.array([labels.index(row.label or "") for row in rows])
+        found, expected = logits.argmax(1), reference.argmax(1)
+        return {
+            "agreement": float((found == expected).mean()),
+            "max_probability_change": float(np.abs(_softmax(logits) - _softmax(reference)).max()),
+            "validation_accuracy": float((found == truth).mean()),
+            "accuracy_drop": float((expected == truth).mean() - (found == truth).mean()),
+            "compared_texts": len(rows),
+            "latency_p50_ms": measure_latency(folder, texts[:200]),
+        }
+
+    return judge
+
+
+def _variant(folder: Path, precision: str, method: str, judge: Judge) -> CompressedVariant:
+    size = (folder / "model.onnx").stat().st_size
+    figures = {**judge(folder), "size_bytes": size}
+    return CompressedVariant(folder=folder, precision=precision, method=method, size_bytes=size, figures=figures)
+
+
+def _search_int8(fp32: Path, out: Path, judge: Judge, reporter: Reporter) -> CompressedVariant:
+    layers = list_layers(fp32)
+    best: CompressedVariant | None = None
+    for kept in (0, 1, 2, 4):
+        if kept > len(layers):
+            break
+        keep = [name for layer in layers[len(layers) - kept :] for name in layer]
+        folder = quantize_int8(fp32, out / f"int8-{kept}", keep_fp32=keep)
+        method = "dynamic int8, per channel" + (f", last {kept} layers fp32" if kept else "")
+        found = _variant(folder, "int8", method, judge)
+        if best is None or found.figures["accuracy_drop"] < best.figures["accuracy_drop"]:
+            best = found
+        if best.figures["accuracy_drop"] <= MAX_DROP:
+            break
+        reporter.log("int8 loses too much; keeping more layers", accuracy_drop=found.figures["accuracy_drop"])
+    assert best is not None  # noqa: S101
+    return best
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    shifted = np.clip(logits - logits.max(1, keepdims=True), -SOFTMAX_LIMIT, 0).astype(np.float64)
+    weights = np.exp(shifted)
+    return np.asarray(weights / weights.sum(1, keepdims=True))

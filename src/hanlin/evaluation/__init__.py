@@ -1,0 +1,13 @@
+"""Evaluation: how good, how sure, how fast; through the engine that serves."""
+
+from hanlin.evaluation.predict import measure_latency, predict_logits
+from hanlin.evaluation.quality import QualityEvidence, confusion, evaluate, judge_predictions
+
+__all__ = [
+    "QualityEvidence",
+    "confusion",
+    "evaluate",
+    "judge_predictions",
+    "measure_latency",
+    "predict_logits",
+]

@@ -1,0 +1,364 @@
+"""Fine-tuning for classification: sized to the machine and a time budget, resumable at any instant."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hanlin.domain import Reporter, UnavailableError
+from hanlin.training.batches import Examples, collate, epoch_batches, labels_of
+from hanlin.training.checkpoints import Checkpoints
+from hanlin.training.machine import choose_device, choose_precision, choose_threads, describe_machine
+from hanlin.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+LAYER_CHOICES = (12, 10, 8, 6, 5, 4, 3, 2)
+CHECKPOINT_S = 20.0
+REPORT_S = 0.5
+VALIDATIONS = 4  # per run
+FEWEST_EPOCHS = 1.5  # rather fewer layers than less of the text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """What came of a run: the recipe as it was carried out, and its figures."""
+
+    recipe: Recipe
+    labels: tuple[str, ...]
+    max_length: int
+    size_bytes: int
+    figures: dict[str, Any]
+
+
+def finetune(recipe: Recipe, base: Path, corpus: Path, out: Path, workdir: Path, reporter: Reporter) -> TrainResult:
+    """
+    Train a classifier from *base* on *corpus* into the new folder *out* (Hugging Face layout).
+
+    Chooses on the validation split. A run that was killed goes on from the last checkpoint in *workdir* and takes the
+    same steps. Raises InvalidInputError for recipes, corpora or devices that cannot be used.
+    """
+    import torch
+    from tokenizers import Tokenizer
+
+    begun = time.monotonic()
+    torch.set_num_threads(choose_threads(recipe.threads))
+    torch.manual_seed(recipe.seed)
+    labels = labels_of(corpus)
+    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    train = Examples.read(corpus, "train", tokenizer, labels, recipe.max_length)
+    validation = Examples.read(corpus, "validation", tokenizer, labels, recipe.max_length)
+    checkpoints = Checkpoints(workdir)
+    state = checkpoints.state()
+    recipe = _settled(recipe, base, train, state, reporter)
+    model = load_model(base, labels, recipe)
+    run = _Run(recipe, model, train, validation, checkpoints, reporter, begun)
+    if state is None:
+        run.plan_steps()
+    else:
+        run.resume(state)
+    run.train()
+    figures = run.finish() | {"machine": describe_machine(), "train_texts": len(train), "train_tokens": train.tokens}
+    _write(out, base, model, recipe, figures)
+    size = (out / "model.safetensors").stat().st_size
+    max_length = int(model.config.max_position_embeddings)
+    return TrainResult(recipe=recipe, labels=labels, max_length=max_length, size_bytes=size, figures=figures)
+
+
+def load_model(base: Path, labels: tuple[str, ...], recipe: Recipe) -> Any:
+    """Return the base with a fresh classification head and only the lower *recipe.layers* layers."""
+    import torch
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    config = transformers.AutoConfig.from_pretrained(base)
+    config.num_labels = len(labels)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = recipe.dropout
+    if recipe.layers:
+        config.num_hidden_layers = min(recipe.layers, config.num_hidden_layers)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        base, config=config, dtype=torch.float32, attn_implementation="sdpa" if recipe.device == "cuda" else "eager"
+    )
+    model.get_input_embeddings().weight.requires_grad_(requires_grad=False)
+    return model
+
+
+def _settled(recipe: Recipe, base: Path, train: Examples, state: dict[str, Any] | None, reporter: Reporter) -> Recipe:
+    """Settle device, precision and, where they are left open, layers: what a resumed run must find unchanged."""
+    if state is not None:
+        return Recipe.of(state["recipe"])
+    device = choose_device(recipe.device)
+    recipe = replace(recipe, device=device, precision=choose_precision(recipe.precision, device))
+    most = int(json.loads((base / "config.json").read_bytes())["num_hidden_layers"])
+    if recipe.layers == 0:
+        recipe = replace(recipe, layers=_layers_that_fit(recipe, base, train, most))
+    recipe = replace(recipe, layers=min(recipe.layers, most))
+    reporter.log("recipe settled", layers=recipe.layers, device=recipe.device, precision=recipe.precision)
+    return recipe
+
+
+def _layers_that_fit(recipe: Recipe, base: Path, train: Examples, most: int) -> int:
+    """Time a few steps of the whole model; return the most layers with which the fewest epochs fit the budget."""
+    model = load_model(base, tuple(map(str, range(max(train.labels) + 1))), replace(recipe, layers=most))
+    seconds = _seconds_per_epoch(model, train, recipe) * min(FEWEST_EPOCHS, recipe.epochs)
+    for layers in [choice for choice in LAYER_CHOICES if choice <= most]:
+        if seconds * (layers + 0.5) / (most + 0.5) <= recipe.time_budget_s * 0.9:
+            return layers
+    return min(most, LAYER_CHOICES[-1])
+
+
+def _seconds_per_epoch(model: Any, train: Examples, recipe: Recipe) -> float:
+    batches = epoch_batches(train, recipe.batch_size, recipe.seed)[:6]
+    stepper = _Stepper(model, recipe, pad_id=int(model.config.pad_token_id or 0))
+    stepper.step(collate(train, batches[0], stepper.pad_id))
+    begun = time.perf_counter()
+    for batch in batches[1:]:
+        stepper.step(collate(train, batch, stepper.pad_id))
+    padded = sum(len(b) * max(len(train.ids[i]) for i in b) for b in batches[1:]) or 1
+    return (time.perf_counter() - begun) / padded * train.tokens * 1.05
+
+
+class _Stepper:
+    """One optimizer step after another."""
+
+    def __init__(self, model: Any, recipe: Recipe, *, pad_id: int) -> None:
+        import torch
+
+        self.model, self.recipe, self.pad_id = model.to(recipe.device), recipe, pad_id
+        head = [p for n, p in model.named_parameters() if p.requires_grad and ("classifier" in n or "pooler" in n)]
+        known = {id(p) for p in head}
+        body = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
+        groups = [{"params": body, "scale": 1.0}, {"params": head, "scale": 3.0}]
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
+
+    def rate(self, value: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = value * group["scale"]
+
+    def step(self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> float:
+        import torch
+
+        ids, mask, labels = (tensor.to(self.recipe.device) for tensor in batch)
+        self.model.train()
+        with self.autocast():
+            loss = self.model(input_ids=ids, attention_mask=mask, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(loss.detach())
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        import torch
+
+        if self.recipe.precision != "bf16":
+            return nullcontext()
+        return torch.autocast(self.recipe.device, dtype=torch.bfloat16)
+
+
+@dataclass(slots=True)
+class _Run:
+    recipe: Recipe
+    model: Any
+    train_set: Examples
+    validation: Examples
+    checkpoints: Checkpoints
+    reporter: Reporter
+    begun: float
+    stepper: _Stepper = field(init=False)
+    step: int = 0
+    total: int = 0
+    spent_s: float = 0.0
+    best: dict[str, float] = field(default_factory=lambda: {"validation_accuracy": -1.0})
+    without_gain: int = 0
+    resumed: int = 0
+
+    def __post_init__(self) -> None:
+        self.stepper = _Stepper(self.model, self.recipe, pad_id=int(self.model.config.pad_token_id or 0))
+
+    def plan_steps(self) -> None:
+        """Settle how many steps there will be, so that the learning rate can end at zero in time."""
+        import torch
+
+        per_epoch = max(1, len(epoch_batches(self.train_set, self.recipe.batch_size, self.recipe.seed)))
+        spare = load_model_like(self.model)
+        seconds = _seconds_per_epoch(spare, self.train_set, self.recipe)
+        del spare
+        torch.manual_seed(self.recipe.seed)
+        left = self.recipe.time_budget_s * 0.92 - (time.monotonic() - self.begun)
+        epochs = min(self.recipe.epochs, max(0.05, left / (seconds * 1.06)))
+        self.total = max(1, round(per_epoch * epochs))
+        self.reporter.log(
+            "steps planned", steps=self.total, epochs=round(epochs, 2), seconds_per_epoch=round(seconds, 1)
+        )
+
+    def resume(self, state: dict[str, Any]) -> None:
+        self.step, self.total, self.spent_s = state["step"], state["total"], state["spent_s"]
+        self.best, self.without_gain = state["best"], state["without_gain"]
+        self.resumed = state["resumed"] + 1
+        self.checkpoints.restore(self.model, self.stepper.optimizer)
+        self.reporter.log("resumed from checkpoint", step=self.step, steps=self.total)
+
+    def train(self) -> None:
+        every = max(1, self.total // VALIDATIONS)
+        kept_at = reported_at = time.monotonic()
+        loss = 0.0
+        with _interruptible() as interruption:
+            for batch in self._batches():
+                rate = self._rate()
+                self.stepper.rate(rate)
+                one = self.stepper.step(collate(self.train_set, batch, self.stepper.pad_id))
+                loss = one if loss == 0.0 else 0.95 * loss + 0.05 * one
+                self.step += 1
+                if (now := time.monotonic()) - reported_at > REPORT_S:
+                    reported_at = now
+                    self._report(loss, rate)
+                if self.step % every == 0 or self.step == self.total:
+                    self._validate()
+                    if self.recipe.patience and self.without_gain >= self.recipe.patience:
+                        self.reporter.log("stopped early", step=self.step)
+                        return
+                if interruption or now - kept_at > CHECKPOINT_S:
+                    self._keep()
+                    kept_at = time.monotonic()
+                if interruption:
+                    raise UnavailableError("the run was stopped", code="run_interrupted", hint="it resumes from here")
+
+    def finish(self) -> dict[str, Any]:
+        self.checkpoints.restore_best(self.model)
+        return {
+            **self.best,
+            "steps": self.step,
+            "epochs": round(self.step / max(1, self._per_epoch()), 3),
+            "layers": self.recipe.layers,
+            "precision": self.recipe.precision,
+            "train_seconds": round(self.spent_s + time.monotonic() - self.begun, 1),
+            "resumed": self.resumed,
+        }
+
+    def _batches(self) -> Iterator[list[int]]:
+        per_epoch, done = self._per_epoch(), self.step
+        epoch = done // per_epoch
+        while self.step < self.total:
+            batches = epoch_batches(self.train_set, self.recipe.batch_size, self.recipe.seed + epoch)
+            for batch in batches[done % per_epoch :]:
+                if self.step >= self.total:
+                    return
+                yield batch
+            epoch, done = epoch + 1, 0
+
+    def _per_epoch(self) -> int:
+        return -(-len(self.train_set) // self.recipe.batch_size)
+
+    def _rate(self) -> float:
+        warmup = max(1, round(self.total * self.recipe.warmup))
+        if self.step < warmup:
+            return self.recipe.learning_rate * (self.step + 1) / warmup
+        return self.recipe.learning_rate * max(0.0, (self.total - self.step) / max(1, self.total - warmup))
+
+    def _report(self, loss: float, rate: float) -> None:
+        message = f"loss {loss:.3f}"
+        if self.best["validation_accuracy"] >= 0:
+            message += f", validation accuracy {self.best['validation_accuracy']:.3f}"
+        self.reporter.progress(self.step, self.total, "step", message)
+        self.reporter.metric("train_loss", self.step, loss)
+        self.reporter.metric("learning_rate", self.step, rate)
+
+    def _validate(self) -> None:
+        figures = measure(self.model, self.validation, self.stepper)
+        for name, value in figures.items():
+            self.reporter.metric(name, self.step, value)
+        self.reporter.log("validated", step=self.step, **{name: round(value, 4) for name, value in figures.items()})
+        if figures["validation_accuracy"] > self.best["validation_accuracy"]:
+            self.best, self.without_gain = {**figures, "best_step": self.step}, 0
+            self.checkpoints.save_best(self.model)
+        else:
+            self.without_gain += 1
+
+    def _keep(self) -> None:
+        state = {
+            "step": self.step,
+            "total": self.total,
+            "spent_s": self.spent_s + time.monotonic() - self.begun,
+            "best": self.best,
+            "without_gain": self.without_gain,
+            "resumed": self.resumed,
+            "recipe": self.recipe.as_dict(),
+        }
+        self.checkpoints.save(self.model, self.stepper.optimizer, state)
+
+
+def load_model_like(model: Any) -> Any:
+    """Return a copy of *model* that may be spoilt by timing it."""
+    import copy
+
+    return copy.deepcopy(model)
+
+
+def measure(model: Any, examples: Examples, stepper: _Stepper) -> dict[str, float]:
+    """Return loss, accuracy and macro-F1 of *model* on *examples*."""
+    import torch
+
+    model.eval()
+    order = sorted(range(len(examples)), key=lambda i: len(examples.ids[i]))
+    predicted, losses = np.zeros(len(examples), dtype=np.int64), 0.0
+    with torch.inference_mode(), stepper.autocast():
+        for start in range(0, len(order), 32):
+            chosen = order[start : start + 32]
+            ids, mask, labels = (t.to(stepper.recipe.device) for t in collate(examples, chosen, stepper.pad_id))
+            result = model(input_ids=ids, attention_mask=mask, labels=labels)
+            predicted[chosen] = result.logits.argmax(-1).cpu().numpy()
+            losses += float(result.loss) * len(chosen)
+    truth = np.array(examples.labels)
+    f1 = []
+    for label in range(int(truth.max()) + 1):
+        hits = int(((predicted == label) & (truth == label)).sum())
+        f1.append(2 * hits / max(1, int((predicted == label).sum()) + int((truth == label).sum())))
+    return {
+        "validation_loss": losses / len(examples),
+        "validation_accuracy": float((predicted == truth).mean()),
+        "validation_macro_f1": float(np.mean(f1)),
+    }
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Give a list that SIGTERM makes true, so that a run can stop at a checkpoint."""
+    received: list[int] = []
+    try:
+        before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    except ValueError:  # not the main thread: nobody can send us signals
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _write(out: Path, base: Path, model: Any, recipe: Recipe, figures: dict[str, Any]) -> None:
+    scratch = out.with_name(out.name + ".new")
+    shutil.rmtree(scratch, ignore_errors=True)
+    model.cpu().save_pretrained(scratch)
+    for name in TOKENIZER_FILES:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, scratch / name)
+    run = {"recipe": recipe.as_dict(), "figures": figures}
+    (scratch / "run.json").write_text(json.dumps(run, ensure_ascii=False, indent=1), encoding="utf-8")
+    scratch.rename(out)
