@@ -9,7 +9,7 @@ import pytest
 from tests.audit.ledgers import NOON, Home, entry
 
 from hanlin.audit import Query, Record, iter_records, search
-from hanlin.domain import InvalidInputError
+from hanlin.domain import ConflictError, InvalidInputError
 
 
 @pytest.fixture
@@ -180,6 +180,20 @@ class TestStreaming:
 
         assert ids(search(home.root, Query()).records) == [4, 3, 2, 1, 0]
         assert ids(search(home.root, Query(), newest_first=False).records) == [0, 1, 2, 3, 4]
+
+    @pytest.mark.parametrize("newest_first", [True, False])
+    def test_stops_where_a_record_cannot_be_read(self, home: Home, newest_first: bool) -> None:
+        """Damage is said, with its place, and never taken for the end of the log."""
+        home.fill(5)
+        (segment,) = home.segments()
+        data = bytearray(segment.read_bytes())
+        data[data.index(b"req_000002")] ^= 1
+        segment.write_bytes(data)
+
+        assert ids(search(home.root, Query(), newest_first=newest_first, limit=1).records) == [4 if newest_first else 0]
+        with pytest.raises(ConflictError, match="damaged at record 2") as caught:
+            search(home.root, Query(), newest_first=newest_first)
+        assert caught.value.code == "ledger_corrupt"
 
     def test_of_no_ledger_is_empty(self, home: Home) -> None:
         """Nothing recorded, nothing found."""

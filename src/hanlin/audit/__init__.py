@@ -14,8 +14,9 @@ from hanlin.audit.disk import Disk
 from hanlin.audit.entry import Detail, Entry, Receipt, Record
 from hanlin.audit.keys import LedgerKeys
 from hanlin.audit.ledger import Commit, Ledger
+from hanlin.audit.pages import SearchPage, iter_records, search
 from hanlin.audit.proofs import consistency_proof, inclusion_proof, verify_consistency, verify_inclusion
-from hanlin.audit.query import Query, SearchPage, iter_records, search
+from hanlin.audit.query import Query
 from hanlin.audit.tree import hash_leaf, root_of
 from hanlin.audit.verification import LogReport, VerifyReport, verify
 

@@ -169,7 +169,10 @@ def _seal(entry: Entry, writer: str, key: SubjectKey, random: bytes) -> Sealed:
 
 def parse_leaf(leaf: bytes) -> Leaf:
     """Return the decoded leaf; raises ValueError that says what is wrong with it."""
-    decoded = _leaf_decoder.decode(leaf)
+    try:
+        decoded = _leaf_decoder.decode(leaf)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"it cannot be read: {error}") from error
     if decoded.format != FORMAT:
         raise ValueError(f"its format is {decoded.format}, known is {FORMAT}")
     return decoded
