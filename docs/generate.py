@@ -49,7 +49,12 @@ def _settings(model: type[BaseModel] | type[BaseSettings], prefix: str) -> Itera
 
 def errors_page() -> str:
     """Return the page of all error codes."""
-    lines = ["# Error codes", "", "Made from the code by `./dev docs`. A code is part of the API and never changes.", ""]
+    lines = [
+        "# Error codes",
+        "",
+        "Made from the code by `./dev docs`. A code is part of the API and never changes.",
+        "",
+    ]
     lines += ["| code | raised in |", "|---|---|"]
     lines += [f"| `{code}` | {', '.join(sorted(places))} |" for code, places in sorted(_codes().items())]
     return "\n".join(lines) + "\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -236,10 +236,29 @@ class Demo:
         return facts
 
     def _show_corpus(self, corpus: CorpusVersion) -> None:
-        profile = corpus.profile
         self._line(f"{corpus.corpus}@{corpus.number} · {corpus.source} · {corpus.licence} · {corpus.digest[:19]}…")
-        self._line(json.dumps(profile, ensure_ascii=False)[:400])
-        self._line(f"splits: {dict(corpus.splits)}")
+        table = Table(show_header=False, box=None, padding=(0, 3, 0, 2))
+        for name, value in self._profile_lines(corpus):
+            table.add_row(name, value)
+        self.screen.print(table)
+
+    def _profile_lines(self, corpus: CorpusVersion) -> Iterator[tuple[str, str]]:
+        found, source = corpus.profile, corpus.profile.get("source", {})
+        removed, lengths = corpus.profile.get("removed", {}), found["lengths"]
+        yield self.say("行数", "rows"), f"{source.get('rows', corpus.rows):,} → {corpus.rows:,}"
+        yield (
+            self.say("去除", "removed"),
+            self.say(
+                f"重复 {removed.get('duplicates', 0):,} · 标签矛盾 {removed.get('contradictory', 0):,} · 空 {removed.get('empty', 0):,}",
+                f"{removed.get('duplicates', 0):,} duplicates · {removed.get('contradictory', 0):,} with contradictory labels · "
+                f"{removed.get('empty', 0):,} empty",
+            ),
+        )
+        yield self.say("标签", "labels"), " · ".join(f"{label} {count:,}" for label, count in found["labels"].items())
+        quantiles = " · ".join(f"{name} {lengths[name]:,}" for name in ("p50", "p90", "p99", "max"))
+        yield self.say("长度（字）", "lengths (characters)"), quantiles
+        yield self.say("切分", "splits"), " · ".join(f"{name} {count:,}" for name, count in corpus.splits.items())
+        yield self.say("切分间泄漏", "leakage between splits"), f"{sum(found['leakage'].values()):,}"
 
     def _title(self, chinese: str, english: str) -> None:
         elapsed = time.monotonic() - self.started
