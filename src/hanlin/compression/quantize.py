@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 FLOAT = 1  # onnx.TensorProto.FLOAT: the quantizer cannot infer the type of fused nodes' weights by itself
@@ -45,7 +46,7 @@ def list_layers(servable: Path) -> list[list[str]]:
     graph = onnx.load(str(servable / "model.onnx"), load_external_data=False).graph
     names = [node.name for node in graph.node if node.op_type in {"MatMul", "Attention"}]
     starts = [index for index, name in enumerate(names) if name.startswith("Attention")] + [len(names)]
-    return [names[start:end] for start, end in zip(starts, starts[1:], strict=False)]
+    return [names[start:end] for start, end in pairwise(starts)]
 
 
 def _no_preprocessing_advice(record: logging.LogRecord) -> bool:
