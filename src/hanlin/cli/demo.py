@@ -144,7 +144,7 @@ class Demo:
             raise InternalError(
                 f"the promotion is {done['state']}: {done['reason']}",
                 code="demo_not_promoted",
-                hint="a validator approves it in the console, or start Hanlin with HANLIN_CONTROL__MAY_APPROVE_ITSELF=true",
+                hint="a validator approves it in the console, or set HANLIN_CONTROL__MAY_APPROVE_ITSELF=true",
             )
 
     def deploy(self) -> None:
@@ -246,14 +246,13 @@ class Demo:
         found, source = corpus.profile, corpus.profile.get("source", {})
         removed, lengths = corpus.profile.get("removed", {}), found["lengths"]
         yield self.say("行数", "rows"), f"{source.get('rows', corpus.rows):,} → {corpus.rows:,}"
-        yield (
-            self.say("去除", "removed"),
-            self.say(
-                f"重复 {removed.get('duplicates', 0):,} · 标签矛盾 {removed.get('contradictory', 0):,} · 空 {removed.get('empty', 0):,}",
-                f"{removed.get('duplicates', 0):,} duplicates · {removed.get('contradictory', 0):,} with contradictory labels · "
-                f"{removed.get('empty', 0):,} empty",
-            ),
-        )
+        names = {
+            "duplicates": ("重复", "duplicates"),
+            "contradictory": ("标签矛盾", "contradictory"),
+            "empty": ("空", "empty"),
+        }
+        counts = " · ".join(f"{self.say(*names[kind])} {removed.get(kind, 0):,}" for kind in names)
+        yield self.say("去除", "removed"), counts
         yield self.say("标签", "labels"), " · ".join(f"{label} {count:,}" for label, count in found["labels"].items())
         quantiles = " · ".join(f"{name} {lengths[name]:,}" for name in ("p50", "p90", "p99", "max"))
         yield self.say("长度（字）", "lengths (characters)"), quantiles
