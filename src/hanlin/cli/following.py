@@ -30,6 +30,9 @@ def follow_task(client: Client, task: Task, screen: Console) -> dict[str, Any]:
             progress.update(row, total=now.get("total"), completed=now.get("done", 0), note=note)
 
         done = client.wait_for_task(task.id, on_change=show)
+        if done.state is TaskState.SUCCEEDED:  # the last report of progress need not have been the whole of it
+            whole = done.progress.get("total") or 1
+            progress.update(row, total=whole, completed=whole)
     if done.state is not TaskState.SUCCEEDED or done.result is None:
         error = done.error or {}
         raise PlatformError(
