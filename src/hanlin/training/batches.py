@@ -26,9 +26,25 @@ class Examples:
 
     @classmethod
     def read(cls, corpus: Path, split: str, tokenizer: Tokenizer, labels: Sequence[str], max_length: int) -> Examples:
-        """Read and tokenize a split; longer texts keep their beginning."""
+        """
+        Read and tokenize a split; longer texts keep their beginning.
+
+        Raises InvalidInputError: ``corpus_empty`` for a split without rows, ``corpus_version_invalid`` for a row whose
+        label is not among *labels*.
+        """
         number = {label: index for index, label in enumerate(labels)}
         rows = list(iter_rows(corpus, split))
+        if not rows:
+            raise InvalidInputError(
+                f"the split {split!r} has no texts", code="corpus_empty", hint="training needs texts in every split"
+            )
+        if strange := {row.label or "" for row in rows} - number.keys():
+            raise InvalidInputError(
+                f"{split} has the label {min(strange)!r}, which the corpus does not list",
+                code="corpus_version_invalid",
+                hint=f"its labels are {', '.join(labels)}; import it again",
+            )
+        tokenizer.no_padding()  # many published tokenizers pad: to a model whose mask is all ones that is text
         tokenizer.enable_truncation(max_length)
         encoded = tokenizer.encode_batch_fast([row.text for row in rows])
         return cls([list(one.ids) for one in encoded], [number[row.label or ""] for row in rows])
@@ -43,11 +59,17 @@ class Examples:
 
 
 def labels_of(corpus: Path) -> tuple[str, ...]:
-    """Return the labels of a labelled corpus, or raise InvalidInputError (``corpus_not_labelled``)."""
+    """Return the labels of a corpus; raise ``corpus_not_labelled`` or ``corpus_single_label``."""
     manifest = read_manifest(corpus)
     if manifest.kind != "labelled":
         raise InvalidInputError(
             f"corpus {manifest.name} is running text", code="corpus_not_labelled", hint="train on a labelled corpus"
+        )
+    if len(manifest.labels) < 2:
+        raise InvalidInputError(
+            f"corpus {manifest.name} has {len(manifest.labels)} label",
+            code="corpus_single_label",
+            hint="a classifier needs at least two labels",
         )
     return tuple(manifest.labels)
 

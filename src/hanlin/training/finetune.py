@@ -14,21 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hanlin.corpora import reporting_full_disk
 from hanlin.domain import Reporter, UnavailableError
 from hanlin.training.batches import Examples, collate, epoch_batches, labels_of
-from hanlin.training.checkpoints import Checkpoints
+from hanlin.training.checkpoints import Checkpoints, safetensors_errors
+from hanlin.training.encoders import read_shape
 from hanlin.training.machine import choose_device, choose_precision, choose_threads, describe_machine
+from hanlin.training.planning import decide_layers, decide_steps, learning_rate_at
 from hanlin.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
-LAYER_CHOICES = (12, 10, 8, 6, 5, 4, 3, 2)
 CHECKPOINT_S = 20.0
 REPORT_S = 0.5
 VALIDATIONS = 4  # per run
-FEWEST_EPOCHS = 1.5  # rather fewer layers than less of the text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +43,24 @@ class TrainResult:
     figures: dict[str, Any]
 
 
-def finetune(recipe: Recipe, base: Path, corpus: Path, out: Path, workdir: Path, reporter: Reporter) -> TrainResult:
+def finetune(
+    recipe: Recipe,
+    base: Path,
+    corpus: Path,
+    out: Path,
+    workdir: Path,
+    reporter: Reporter,
+    *,
+    checkpoint_s: float = CHECKPOINT_S,
+) -> TrainResult:
     """
     Train a classifier from *base* on *corpus* into the new folder *out* (Hugging Face layout).
 
-    Chooses on the validation split. A run that was killed goes on from the last checkpoint in *workdir* and takes the
-    same steps. Raises InvalidInputError for recipes, corpora or devices that cannot be used.
+    Chooses on the validation split. A run that was killed goes on from the last checkpoint in *workdir*, kept every
+    *checkpoint_s*, and takes the same steps; on one thread of a CPU it ends with the same weights. SIGTERM keeps a
+    checkpoint and raises UnavailableError (``run_interrupted``). Raises InvalidInputError for recipes, corpora
+    (``corpus_not_labelled``, ``corpus_single_label``, ``corpus_empty``), bases or devices that cannot be used, and
+    StorageFullError.
     """
     import torch
     from tokenizers import Tokenizer
@@ -56,14 +69,16 @@ def finetune(recipe: Recipe, base: Path, corpus: Path, out: Path, workdir: Path,
     torch.set_num_threads(choose_threads(recipe.threads))
     torch.manual_seed(recipe.seed)
     labels = labels_of(corpus)
+    shape = read_shape(base)
+    recipe = replace(recipe, max_length=min(recipe.max_length, shape.longest_input))
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     train = Examples.read(corpus, "train", tokenizer, labels, recipe.max_length)
     validation = Examples.read(corpus, "validation", tokenizer, labels, recipe.max_length)
     checkpoints = Checkpoints(workdir)
     state = checkpoints.state()
-    recipe = _settled(recipe, base, train, state, reporter)
+    recipe = _settled(recipe, base, train, state, reporter, most=shape.layers)
     model = load_model(base, labels, recipe)
-    run = _Run(recipe, model, train, validation, checkpoints, reporter, begun)
+    run = _Run(recipe, model, train, validation, checkpoints, reporter, begun, checkpoint_s)
     if state is None:
         run.plan_steps()
     else:
@@ -72,8 +87,7 @@ def finetune(recipe: Recipe, base: Path, corpus: Path, out: Path, workdir: Path,
     figures = run.finish() | {"machine": describe_machine(), "train_texts": len(train), "train_tokens": train.tokens}
     _write(out, base, model, recipe, figures)
     size = (out / "model.safetensors").stat().st_size
-    max_length = int(model.config.max_position_embeddings)
-    return TrainResult(recipe=recipe, labels=labels, max_length=max_length, size_bytes=size, figures=figures)
+    return TrainResult(recipe=recipe, labels=labels, max_length=shape.longest_input, size_bytes=size, figures=figures)
 
 
 def load_model(base: Path, labels: tuple[str, ...], recipe: Recipe) -> Any:
@@ -97,13 +111,14 @@ def load_model(base: Path, labels: tuple[str, ...], recipe: Recipe) -> Any:
     return model
 
 
-def _settled(recipe: Recipe, base: Path, train: Examples, state: dict[str, Any] | None, reporter: Reporter) -> Recipe:
+def _settled(
+    recipe: Recipe, base: Path, train: Examples, state: dict[str, Any] | None, reporter: Reporter, *, most: int
+) -> Recipe:
     """Settle device, precision and, where they are left open, layers: what a resumed run must find unchanged."""
     if state is not None:
         return Recipe.of(state["recipe"])
     device = choose_device(recipe.device)
     recipe = replace(recipe, device=device, precision=choose_precision(recipe.precision, device))
-    most = int(json.loads((base / "config.json").read_bytes())["num_hidden_layers"])
     if recipe.layers == 0:
         recipe = replace(recipe, layers=_layers_that_fit(recipe, base, train, most))
     recipe = replace(recipe, layers=min(recipe.layers, most))
@@ -114,11 +129,7 @@ def _settled(recipe: Recipe, base: Path, train: Examples, state: dict[str, Any] 
 def _layers_that_fit(recipe: Recipe, base: Path, train: Examples, most: int) -> int:
     """Time a few steps of the whole model; return the most layers with which the fewest epochs fit the budget."""
     model = load_model(base, tuple(map(str, range(max(train.labels) + 1))), replace(recipe, layers=most))
-    seconds = _seconds_per_epoch(model, train, recipe) * min(FEWEST_EPOCHS, recipe.epochs)
-    for layers in [choice for choice in LAYER_CHOICES if choice <= most]:
-        if seconds * (layers + 0.5) / (most + 0.5) <= recipe.time_budget_s * 0.9:
-            return layers
-    return min(most, LAYER_CHOICES[-1])
+    return decide_layers(recipe, most, _seconds_per_epoch(model, train, recipe))
 
 
 def _seconds_per_epoch(model: Any, train: Examples, recipe: Recipe) -> float:
@@ -169,7 +180,8 @@ class _Stepper:
 
         if self.recipe.precision != "bf16":
             return nullcontext()
-        return torch.autocast(self.recipe.device, dtype=torch.bfloat16)
+        scope: AbstractContextManager[Any] = torch.autocast(self.recipe.device, dtype=torch.bfloat16)
+        return scope
 
 
 @dataclass(slots=True)
@@ -181,6 +193,7 @@ class _Run:
     checkpoints: Checkpoints
     reporter: Reporter
     begun: float
+    checkpoint_s: float
     stepper: _Stepper = field(init=False)
     step: int = 0
     total: int = 0
@@ -201,9 +214,8 @@ class _Run:
         seconds = _seconds_per_epoch(spare, self.train_set, self.recipe)
         del spare
         torch.manual_seed(self.recipe.seed)
-        left = self.recipe.time_budget_s * 0.92 - (time.monotonic() - self.begun)
-        epochs = min(self.recipe.epochs, max(0.05, left / (seconds * 1.06)))
-        self.total = max(1, round(per_epoch * epochs))
+        self.total = decide_steps(self.recipe, per_epoch, seconds, time.monotonic() - self.begun)
+        epochs = self.total / per_epoch
         self.reporter.log(
             "steps planned", steps=self.total, epochs=round(epochs, 2), seconds_per_epoch=round(seconds, 1)
         )
@@ -221,7 +233,7 @@ class _Run:
         loss = 0.0
         with _interruptible() as interruption:
             for batch in self._batches():
-                rate = self._rate()
+                rate = learning_rate_at(self.recipe, self.step, self.total)
                 self.stepper.rate(rate)
                 one = self.stepper.step(collate(self.train_set, batch, self.stepper.pad_id))
                 loss = one if loss == 0.0 else 0.95 * loss + 0.05 * one
@@ -234,7 +246,7 @@ class _Run:
                     if self.recipe.patience and self.without_gain >= self.recipe.patience:
                         self.reporter.log("stopped early", step=self.step)
                         return
-                if interruption or now - kept_at > CHECKPOINT_S:
+                if interruption or now - kept_at > self.checkpoint_s:
                     self._keep()
                     kept_at = time.monotonic()
                 if interruption:
@@ -266,12 +278,6 @@ class _Run:
     def _per_epoch(self) -> int:
         return -(-len(self.train_set) // self.recipe.batch_size)
 
-    def _rate(self) -> float:
-        warmup = max(1, round(self.total * self.recipe.warmup))
-        if self.step < warmup:
-            return self.recipe.learning_rate * (self.step + 1) / warmup
-        return self.recipe.learning_rate * max(0.0, (self.total - self.step) / max(1, self.total - warmup))
-
     def _report(self, loss: float, rate: float) -> None:
         message = f"loss {loss:.3f}"
         if self.best["validation_accuracy"] >= 0:
@@ -302,6 +308,7 @@ class _Run:
             "recipe": self.recipe.as_dict(),
         }
         self.checkpoints.save(self.model, self.stepper.optimizer, state)
+        self.reporter.log("checkpoint kept", step=self.step)
 
 
 def load_model_like(model: Any) -> Any:
@@ -327,7 +334,7 @@ def measure(model: Any, examples: Examples, stepper: _Stepper) -> dict[str, floa
             losses += float(result.loss) * len(chosen)
     truth = np.array(examples.labels)
     f1 = []
-    for label in range(int(truth.max()) + 1):
+    for label in np.union1d(truth, predicted):
         hits = int(((predicted == label) & (truth == label)).sum())
         f1.append(2 * hits / max(1, int((predicted == label).sum()) + int((truth == label).sum())))
     return {
@@ -355,10 +362,15 @@ def _interruptible() -> Iterator[list[int]]:
 def _write(out: Path, base: Path, model: Any, recipe: Recipe, figures: dict[str, Any]) -> None:
     scratch = out.with_name(out.name + ".new")
     shutil.rmtree(scratch, ignore_errors=True)
-    model.cpu().save_pretrained(scratch)
+    with reporting_full_disk(out), safetensors_errors():
+        model.cpu().save_pretrained(scratch)
+        _write_beside(scratch, base, recipe, figures)
+    scratch.rename(out)
+
+
+def _write_beside(scratch: Path, base: Path, recipe: Recipe, figures: dict[str, Any]) -> None:
     for name in TOKENIZER_FILES:
         if (base / name).is_file():
             shutil.copyfile(base / name, scratch / name)
     run = {"recipe": recipe.as_dict(), "figures": figures}
     (scratch / "run.json").write_text(json.dumps(run, ensure_ascii=False, indent=1), encoding="utf-8")
-    scratch.rename(out)
