@@ -1,4 +1,4 @@
-"""The control process: the management API, and the loops that keep things as they should be."""
+"""The control process: the management API, the console, and the loops that keep things as they should be."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from hanlin.auth import Keys
 from hanlin.compose.access import PROBE_CREDENTIAL
 from hanlin.compose.figures import Reports, list_base_replies
 from hanlin.compose.parts import Home
+from hanlin.console import create_console
 from hanlin.control import (
     Changes,
     Deployments,
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 async def run(home: Home) -> None:
-    """Serve the management API and keep the loops running until SIGTERM or SIGINT."""
+    """Serve the management API and the console, and keep the loops running until SIGTERM or SIGINT."""
     settings = home.settings.control
     listener = inherited_listener() or bind_port(settings.host, settings.port)
     store = await asyncio.to_thread(home.open_store)
@@ -90,11 +91,11 @@ class ControlParts:
         self._registry.register(SeriesCollector(self._sampler))
 
     def app(self) -> Any:
-        """Return the ASGI app."""
+        """Return the ASGI app: the management API, and the console at the root beside it."""
         home, store, changes = self._home, self._store, self._changes
         keys = home.ledger_keys()
         reports = Reports(store, self._series, self._probes, home.layout.ledger)
-        return create_app(
+        app = create_app(
             Services(
                 settings=home.settings,
                 layout=home.layout,
@@ -120,6 +121,8 @@ class ControlParts:
                 metrics=lambda: render_metrics(self._registry),
             )
         )
+        app.mount("/", create_console(home.settings, gateway_url=self._gateway_url, control_url=self._control_url))
+        return app
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Return everything that runs beside the API."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -69,11 +69,16 @@ class AsyncClient:
 
     async def send(self, call: Call[T]) -> T:
         """Send *call* and return its reply."""
+        reply, _ = await self.exchange(call)
+        return reply
+
+    async def exchange(self, call: Call[T]) -> tuple[T, Mapping[str, str]]:
+        """Send *call* and return its reply with the headers it came with (timings, request id, model digest)."""
         try:
             response = await self._http.request(call.method, call.path, **_arguments(call))
         except httpx.TransportError as error:
             raise _unreachable(self._http.base_url, error) from error
-        return _read(call, response)
+        return _read(call, response), response.headers
 
     async def classify(self, model: str, texts: str | Sequence[str], **fields: object) -> dict[str, Any]:
         """Ask a deployment for labels; *url* must be the gateway's. Fields: truncate, user."""
