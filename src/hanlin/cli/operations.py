@@ -206,7 +206,8 @@ def search(
     limit: int = 20,
 ) -> None:
     """Search the ledger, newest first."""
-    found = send(Calls.search_records(**{"limit": limit} | texts(filters or []))).data
+    wishes: dict[str, Any] = {"limit": limit, **texts(filters or [])}
+    found = send(Calls.search_records(**wishes)).data
     lines = [
         (f"{r.writer}/{r.index}", r.at.isoformat(), r.action, r.actor, r.status, r.details.get("label", ""))
         for r in found

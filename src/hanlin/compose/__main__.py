@@ -6,8 +6,12 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hanlin.fleet import die_with_parent
+
+if TYPE_CHECKING:
+    from hanlin.compose.parts import Home
 
 
 def main() -> int:
@@ -28,7 +32,7 @@ def main() -> int:
     return _run(home, options)
 
 
-def _run(home: Home, options: argparse.Namespace) -> int:  # noqa: F821
+def _run(home: Home, options: argparse.Namespace) -> int:
     if options.role == "job":
         from hanlin.compose.worker import run_one_job
 
