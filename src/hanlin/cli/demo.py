@@ -16,6 +16,7 @@ from rich.table import Table
 from hanlin.cli.following import run_task
 from hanlin.domain import CorpusVersion, InternalError
 from hanlin.sdk import Calls, Client
+from hanlin.wire.admin import DeploymentReply
 
 MODEL = "reviews"
 DEPLOYMENT = "reviews"
@@ -61,7 +62,7 @@ class Demo:
         fp32, int8 = self.compress()
         self.evaluate(fp32, int8)
         self.publish(int8)
-        self.deploy()
+        self.deploy(int8)
         key = self.predict()
         self.audit()
         self.measure_latency(key)
@@ -147,15 +148,15 @@ class Demo:
                 hint="a validator approves it in the console, or set HANLIN_CONTROL__MAY_APPROVE_ITSELF=true",
             )
 
-    def deploy(self) -> None:
-        """Bring up replicas behind the gateway and wait until they serve."""
+    def deploy(self, version: int) -> None:
+        """Bring up replicas behind the gateway and wait until they serve *version*."""
         self._title("部署", "Deployment")
         names = [d.deployment.name for d in self.control.send(Calls.list_deployments()).data]
         if DEPLOYMENT not in names:
             config = {"min_replicas": self.plan.replicas, "max_replicas": max(2, self.plan.replicas)}
             self.control.send(Calls.create_deployment(DEPLOYMENT, MODEL, config=config))
         deadline = time.monotonic() + 120
-        while (reply := self.control.send(Calls.get_deployment(DEPLOYMENT))).state != "ready":
+        while not _serves(reply := self.control.send(Calls.get_deployment(DEPLOYMENT)), version):
             if time.monotonic() > deadline:
                 raise InternalError(f"deployment {DEPLOYMENT} is {reply.state}: {reply.message}", code="demo_not_ready")
             time.sleep(0.1)
@@ -265,3 +266,7 @@ class Demo:
 
     def _line(self, text: str) -> None:
         self.screen.print(f"  {text}", highlight=False, markup=False)
+
+
+def _serves(reply: DeploymentReply, version: int) -> bool:
+    return reply.state == "ready" and reply.deployment.version == version
