@@ -1,0 +1,5 @@
+"""`python -m hanlin.cli`: the same as `hanlin`."""
+
+from hanlin.cli.app import main
+
+main()
