@@ -31,7 +31,7 @@ from hanlin.control import (
     Services,
     create_app,
 )
-from hanlin.fleet import LocalFleet, bind_port, inherited_listener
+from hanlin.fleet import LocalFleet, inherited_listener
 from hanlin.monitoring import AlertLoop, AlertRules, ChannelSecrets, Sampler, SeriesStore, WebhookSender
 from hanlin.sdk import AsyncClient
 from hanlin.store import Store
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 async def run(home: Home) -> None:
     """Serve the management API and the console, and keep the loops running until SIGTERM or SIGINT."""
     settings = home.settings.control
-    listener = inherited_listener() or bind_port(settings.host, settings.port)
+    listener = inherited_listener() or home.bind(settings)
     store = await asyncio.to_thread(home.open_store)
     with await asyncio.to_thread(home.open_ledger, "control") as ledger:
         parts = ControlParts(home, store, ledger)

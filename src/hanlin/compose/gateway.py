@@ -8,7 +8,7 @@ import logging
 from hanlin.audit import Entry, Ledger, Receipt
 from hanlin.compose.lifetime import stopping_on_signal
 from hanlin.compose.parts import Home
-from hanlin.fleet import bind_port, inherited_listener
+from hanlin.fleet import inherited_listener
 from hanlin.gateway import Gateway
 from hanlin.wire import LedgerReport
 
@@ -35,7 +35,7 @@ class ReportingLedger:
 async def run(home: Home) -> None:
     """Serve the prediction API until SIGTERM or SIGINT."""
     settings, layout = home.settings.gateway, home.layout
-    listener = inherited_listener() or bind_port(settings.host, settings.port)
+    listener = inherited_listener() or home.bind(settings)
     stopping = stopping_on_signal()
     with await asyncio.to_thread(home.open_ledger, WRITER) as ledger:
         gateway = Gateway(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from hanlin.audit import Ledger, LedgerKeys
 from hanlin.auth import load_secret
-from hanlin.settings import Layout, Settings
+from hanlin.fleet import bind_port
+from hanlin.settings import ControlSettings, GatewaySettings, Layout, Settings
 from hanlin.store import ArtifactStore, Store
 
 
@@ -48,6 +50,10 @@ class Home:
     def open_ledger(self, writer: str) -> Ledger:
         """Open the log of *writer*; one process at a time may."""
         return Ledger.open(self.layout.ledger, writer, keys=self.ledger_keys())
+
+    def bind(self, where: GatewaySettings | ControlSettings) -> socket.socket:
+        """Return a listening socket where the settings say; raises what bind_port raises."""
+        return bind_port(where.host, where.port, has_tls_in_front=self.settings.has_tls_in_front)
 
     def key_secret(self) -> bytes:
         """Return the secret under which keys are hashed."""

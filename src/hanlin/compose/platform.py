@@ -18,7 +18,7 @@ from hanlin.compose.lifetime import stopping_on_signal
 from hanlin.compose.parts import Home
 from hanlin.compose.replica import argv_of
 from hanlin.domain import UnavailableError
-from hanlin.fleet import FleetServer, FolderLock, ProcessSpec, Supervisor, bind_port
+from hanlin.fleet import FleetServer, FolderLock, ProcessSpec, Supervisor
 
 START_S = 60.0
 
@@ -43,13 +43,13 @@ async def run_platform(home: Home, while_up: Callable[[Running, asyncio.Event], 
     Start everything, call *while_up* once all is ready, and stop everything when it returns.
 
     The event that *while_up* gets is set by SIGINT and SIGTERM. Raises ConflictError (``already_running``,
-    ``port_taken``) before anything has started.
+    ``port_taken``) or InvalidInputError (``address_needs_tls``) before anything has started.
     """
     layout, settings = home.layout, home.settings
     lock = FolderLock(layout.lock)
     lock.acquire()
-    gateway = bind_port(settings.gateway.host, settings.gateway.port)
-    control = bind_port(settings.control.host, settings.control.port)
+    gateway = home.bind(settings.gateway)
+    control = home.bind(settings.control)
     running = _prepare(home, gateway, control)
     stopping = stopping_on_signal()
     supervisor = Supervisor(layout.logs)

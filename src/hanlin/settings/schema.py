@@ -15,7 +15,9 @@ class _Section(BaseModel):
 class GatewaySettings(_Section):
     """The data plane's front door."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs TLS in front.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; anything but loopback needs HANLIN_HAS_TLS_IN_FRONT."
+    )
     port: int = Field(8100, ge=0, le=65535, description="Port of the prediction API; 0 takes a free one.")
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Longest request body.")
     max_texts: int = Field(256, ge=1, description="Most texts in one call.")
@@ -28,7 +30,9 @@ class GatewaySettings(_Section):
 class ControlSettings(_Section):
     """The management plane: API, console and the loops that keep things as they should be."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs TLS in front.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; anything but loopback needs HANLIN_HAS_TLS_IN_FRONT."
+    )
     port: int = Field(
         8101, ge=0, le=65535, description="Port of the management API and the console; 0 takes a free one."
     )
@@ -87,6 +91,9 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path("~/.hanlin"), description="Folder that holds everything Hanlin keeps.")
     store_url: str = Field("", description="SQLAlchemy address of the store; empty means SQLite in the data folder.")
+    has_tls_in_front: bool = Field(
+        False, description="Something in front speaks TLS: only then may ports listen on anything but loopback."
+    )
     log_level: str = Field("info", description="debug, info, warning or error.")
     language: str = Field("", description="Language of messages on the command line: zh or en; empty follows LANG.")
     gateway: GatewaySettings = Field(default_factory=GatewaySettings, description="The data plane.")
