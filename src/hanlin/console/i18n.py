@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 DEFAULT = "zh"
 NAMES = {"zh": "中文", "en": "English"}
+NAME = re.compile("[a-z0-9_]+")
 TAGS = {"zh": "zh-CN", "en": "en"}
 
 
@@ -32,9 +35,15 @@ class Catalogue:
         return found.format(**values) if values else found
 
     def word(self, group: str, name: object) -> str:
-        """Return the word for *name* of *group*; one that we do not know is shown as it is."""
+        """Return the word for *name* of *group*; of one that we do not know, the name."""
         plain = str(getattr(name, "value", name))
-        return self.words.get(group, {}).get(plain) or plain.replace("_", " ")
+        known = self.words.get(group, {}).get(plain)
+        return known or (plain.replace("_", " ") if NAME.fullmatch(plain) else plain)
+
+    def ordered(self, group: str, mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """Return the items of *mapping* in the order of the words of *group*; those without a word come last."""
+        places = {name: place for place, name in enumerate(self.words.get(group, {}))}
+        return sorted(mapping.items(), key=lambda item: places.get(item[0], len(places)))
 
     def knows(self, group: str, name: object) -> bool:
         """Whether there is a word of our own for *name*."""

@@ -58,6 +58,7 @@ class Pages:
             "_": visit.text,
             "word": visit.catalogue.word,
             "knows": visit.catalogue.knows,
+            "ordered": visit.catalogue.ordered,
             "may": visit.may,
             "visit": visit,
             "language": visit.catalogue.language,

@@ -88,7 +88,7 @@ const draws = {
     ...frame(spec.unit, spec.lines.map((line) => line.name)),
     xAxis: axis("time", "", { ...between(spec), axisLabel: { ...axisText, hideOverlap: true, formatter: clock } }),
     yAxis: axis("value", spec.unit, {
-      min: 0, splitNumber: 4, ...(spec.unit === "" ? { minInterval: 1 } : {}), ...(spec.unit === "ratio" ? { max: 1 } : {}),
+      min: 0, splitNumber: 4, ...(spec.unit === "" ? { minInterval: 1 } : {}), ...(spec.unit === "ratio" ? { max: 1, interval: 0.25 } : {}),
     }),
     series: lines(spec),
   }),

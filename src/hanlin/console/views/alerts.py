@@ -30,7 +30,7 @@ async def list_alerts(visit: Member, after: str | None = None) -> Response:
         page=alerts,
         rules=rules.data,
         channels=channels.data,
-        series_options=[(name, word("series", name)) for name in sorted(SERIES_NAMES)],
+        series_options=[(name, word("measure", name)) for name in sorted(SERIES_NAMES)],
         deployment_options=[
             ("*", visit.text("each")),
             *((r.deployment.name, r.deployment.name) for r in deployments.data),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 from fastapi import APIRouter, Response
 from starlette.datastructures import UploadFile
 
-from hanlin.console.charts import columns, stacks
+from hanlin.console.charts import Chart, columns, stacks
+from hanlin.console.i18n import Catalogue
 from hanlin.console.visit import Fields, Form, Member, Visit
 from hanlin.domain import InvalidInputError, NotFoundError
 from hanlin.sdk import Calls
@@ -51,19 +53,33 @@ async def show_corpus(visit: Member, name: str, number: int, split: str = "") ->
     corpus, listed = await asyncio.gather(
         visit.api.send(Calls.get_corpus(name, number)), visit.api.send(Calls.list_corpora())
     )
-    split = split if split in corpus.splits else next(iter(corpus.splits), "train")
+    splits = dict(visit.catalogue.ordered("split", corpus.splits))
+    split = split if split in splits else next(iter(splits), "train")
     profile = corpus.profile
     return visit.render(
         "corpus.html",
         corpus=corpus,
         profile=profile,
         split=split,
+        splits=splits,
         rows=await _rows(visit, name, number, split),
         versions=next((c.versions for c in listed.data if c.name == name), number),
-        labels=columns(profile["labels"]) if profile.get("labels") else None,
-        splits=stacks(profile["splits"]) if profile.get("splits") else None,
-        lengths=columns(profile["lengths"]) if profile.get("lengths") else None,
+        charts=profile_charts(profile, visit.catalogue),
     )
+
+
+def profile_charts(profile: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Chart]:
+    """Return charts of labels, splits and lengths, as far as the profile has them."""
+    splits = {
+        catalogue.word("split", name): rows for name, rows in catalogue.ordered("split", profile.get("splits", {}))
+    }
+    lengths = {catalogue.word("length", n): size for n, size in catalogue.ordered("length", profile.get("lengths", {}))}
+    charts = {
+        "labels": columns(profile["labels"]) if profile.get("labels") else {},
+        "splits": stacks(splits) if splits else {},
+        "lengths": columns(lengths) if lengths else {},
+    }
+    return {name: chart for name, chart in charts.items() if chart}
 
 
 async def _rows(visit: Visit, name: str, number: int, split: str) -> list[dict[str, object]]:

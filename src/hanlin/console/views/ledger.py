@@ -30,6 +30,7 @@ FILTERS = (
     "ip",
     "text",
 )
+RARE = ("status", "version", "action", "min_latency_ms", "request_id", "subject", "ip", "since", "until")
 KINDS = ("prediction", "change")
 PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 PAGE = 50
@@ -48,6 +49,7 @@ async def search_ledger(visit: Member) -> Response:
         page=page,
         asked=asked,
         is_filtered=bool(filters),
+        has_rare=any(asked.get(name) for name in RARE),
         record_path=record_path,
         kind_options=[("", "–"), *((kind, word("record_kind", kind)) for kind in KINDS)],
         period_options=[("", "–"), *((period, word("period", period)) for period in PERIODS)],
