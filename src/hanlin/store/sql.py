@@ -10,8 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from hanlin import domain
+from hanlin.domain import StorageFullError
 from hanlin.store import tables
 from hanlin.store.collection import Collection, join_key
 from hanlin.store.leases import Leases
@@ -134,11 +136,15 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Make everything inside one transaction of this thread; it is undone when an exception leaves the block."""
+        """
+        Make everything inside one transaction of this thread; it is undone when an exception leaves the block.
+
+        Raises StorageFullError when the database has no room; nothing was written then.
+        """
         if (outer := getattr(self._local, "connection", None)) is not None:
             yield outer
             return
-        with self._engine.begin() as connection:
+        with _reporting_full_disk(), self._engine.begin() as connection:
             self._local.connection = connection
             try:
                 yield connection
@@ -148,6 +154,20 @@ class Store:
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()
+
+
+@contextmanager
+def _reporting_full_disk() -> Iterator[None]:
+    """Turn the words of SQLite and PostgreSQL for a full disk into StorageFullError."""
+    try:
+        yield
+    except OperationalError as error:
+        said = {getattr(error.orig, name, None) for name in ("sqlite_errorname", "sqlstate")}
+        if said & {"SQLITE_FULL", "53100"}:
+            raise StorageFullError(
+                "the store's disk is full", hint="free some space, then try again; nothing was changed"
+            ) from error
+        raise
 
 
 def _make_sqlite_safe(engine: Engine) -> None:
