@@ -57,7 +57,7 @@ def build_base(folder: Path, *, layers: int = 2, kind: str = "bert", positions: 
     import transformers
 
     folder.mkdir(parents=True)
-    texts = (text for text, _ in reviews(tuple(WORDS), 2000))
+    texts = [text for text, _ in reviews(tuple(WORDS), 2000)]
     tokenizer = train_tokenizer(texts, 500, folder)
     sizes: dict[str, Any] = {
         "vocab_size": tokenizer.get_vocab_size(),

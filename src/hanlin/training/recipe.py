@@ -24,8 +24,9 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "threads": (0, 256),
     "pretraining_s": (5, 1e6),
     "vocabulary_size": (500, 60_000),
-    "hidden_size": (16, 1024),
+    "hidden_size": (24, 1020),
 }
+MULTIPLES = {"hidden_size": 12}  # heads of a model from scratch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,13 @@ def _check(name: str, value: object, default: object) -> None:
         raise _invalid(name, value, "a whole number" if isinstance(default, int) else "a number")
     low, high = RANGES[name]
     if not low <= float(str(value)) <= high:
-        raise _invalid(name, value, f"from {low:g} to {high:g}")
+        raise _invalid(name, value, f"from {_readable(low)} to {_readable(high)}")
+    if name in MULTIPLES and value % MULTIPLES[name]:
+        raise _invalid(name, value, f"a multiple of {MULTIPLES[name]}, the number of attention heads")
+
+
+def _readable(number: float) -> str:
+    return f"{number:,.0f}" if float(number).is_integer() else f"{number:g}"
 
 
 def _invalid(name: str, value: object, right: str) -> InvalidInputError:
