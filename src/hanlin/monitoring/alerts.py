@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from hanlin.domain import (
     ChannelId,
     Comparison,
     InvalidInputError,
+    StorageFullError,
     new_id,
 )
 from hanlin.monitoring.outbox import Outbox, needs_telling, told_at
@@ -26,6 +28,7 @@ from hanlin.monitoring.vocabulary import SERIES_NAMES, SeriesKey
 from hanlin.monitoring.webhooks import ChannelSecrets, WebhookSender
 from hanlin.store import Store
 
+logger = logging.getLogger(__name__)
 SEVERITIES = ("info", "warning", "critical")
 LOOK_BACK = 1000  # closed alerts looked at after a restart for news that was never delivered
 
@@ -127,7 +130,10 @@ class AlertLoop:
         async with asyncio.TaskGroup() as deliveries:
             self._tell(await asyncio.to_thread(self._untold), deliveries)
             while True:
-                self._tell(await asyncio.to_thread(self.tick), deliveries)
+                try:
+                    self._tell(await asyncio.to_thread(self.tick), deliveries)
+                except StorageFullError as error:
+                    logger.warning("alerts not kept; trying again", extra={"error": error.message})
                 await asyncio.sleep(evaluate_s)
 
     def tick(self) -> list[Alert]:
@@ -192,7 +198,10 @@ class AlertLoop:
         return found.name, found.url, secret
 
     async def _told(self, alerts: Sequence[Alert], sent_at: datetime) -> None:
-        await asyncio.to_thread(self._note_told, alerts, sent_at)
+        try:
+            await asyncio.to_thread(self._note_told, alerts, sent_at)
+        except StorageFullError as error:  # told again after a restart: rather twice than never
+            logger.warning("delivery not noted", extra={"error": error.message})
         for alert in alerts:
             if alert.resolved_at is not None:
                 self._channel_of.pop(alert.id, None)

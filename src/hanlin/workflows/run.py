@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from hanlin.domain import Task
+from hanlin.domain import StorageFullError, Task
 from hanlin.workflows.events import (
     ErrorEvent,
     JobEvent,
@@ -123,12 +123,16 @@ class JobRun:
     def _keep(self) -> bool:
         """Renew what is due, and say whether the task is still ours."""
         now, shown = time.monotonic(), self._shown
-        if shown is not None and now >= self._progress_at:
-            self._progress_at, self._renew_at, self._shown = now + PROGRESS_PAUSE_S, now + self._queue.lease_s / 3, None
-            return self._queue.renew(self._task, self._holder, shown)
-        if now >= self._renew_at:
-            self._renew_at = now + self._queue.lease_s / 3
-            return self._queue.renew(self._task, self._holder)
+        try:
+            if shown is not None and now >= self._progress_at:
+                self._progress_at, self._shown = now + PROGRESS_PAUSE_S, None
+                self._renew_at = now + self._queue.lease_s / 3
+                return self._queue.renew(self._task, self._holder, shown)
+            if now >= self._renew_at:
+                self._renew_at = now + self._queue.lease_s / 3
+                return self._queue.renew(self._task, self._holder)
+        except StorageFullError:
+            return True  # nobody else can take the task over either
         return self._queue.is_held(self._task)
 
     def _judge(self, status: int) -> Outcome:

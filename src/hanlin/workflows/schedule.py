@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from hanlin.domain import MissedRuns, Schedule, ScheduleId, Task, new_id
+from hanlin.domain import MissedRuns, Schedule, ScheduleId, StorageFullError, Task, new_id
 from hanlin.store import Store
 from hanlin.workflows.cron import Cron
 from hanlin.workflows.queue import TaskQueue, utc_now
 
+logger = logging.getLogger(__name__)
 LATE_AFTER = timedelta(seconds=60)  # a fire time this long ago was missed; before that we were merely slow
 
 
@@ -99,7 +101,10 @@ class Scheduler:
     async def run(self, *, poll_s: float = 1.0) -> None:
         """Create due tasks until cancelled."""
         while True:
-            await asyncio.to_thread(self.tick)
+            try:
+                await asyncio.to_thread(self.tick)
+            except StorageFullError as error:
+                logger.warning("schedules wait", extra={"error": error.message})
             await asyncio.sleep(poll_s)
 
 

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from hanlin.domain import Task, TaskId, TaskState
+from hanlin.domain import StorageFullError, Task, TaskId, TaskState
 from hanlin.workflows.failures import Failure, guarded
 from hanlin.workflows.folder import Journal, TaskFolder
 from hanlin.workflows.holders import new_holder
@@ -65,7 +65,11 @@ class Worker:
     async def _next(self) -> Task | None:
         if len(self._running) >= self._slots:
             return None
-        return await asyncio.to_thread(self._queue.claim, self._holder, skip=frozenset(self._running))
+        try:
+            return await asyncio.to_thread(self._queue.claim, self._holder, skip=frozenset(self._running))
+        except StorageFullError as error:
+            log.warning("no task taken", extra={"error": error.message})
+            return None
 
     async def _pause(self) -> None:
         try:
@@ -87,17 +91,30 @@ class Worker:
         )
         if isinstance(outcome, Failure) and outcome.code == "job_crashed":
             journal.log(utc_now(), "last output", {"text": _last_output(place)})
-        after = await asyncio.to_thread(self._settle, task, outcome, journal)
+        after = await self._settled(task, outcome, journal)
         if after is not None and after.state is TaskState.SUCCEEDED:
             await asyncio.to_thread(shutil.rmtree, place.work, ignore_errors=True)
         self._running.discard(task.id)
         state = after.state.value if after is not None else "lost"
         log.info("task attempt ended", extra={"task_id": task.id, "attempt": task.attempt, "state": state})
 
+    async def _settled(self, task: Task, outcome: Outcome, journal: Journal) -> Task | None:
+        """Settle as soon as there is room to write it down; a worker that stops before leaves it to its successor."""
+        while True:
+            try:
+                return await asyncio.to_thread(self._settle, task, outcome, journal)
+            except StorageFullError as error:
+                log.warning("outcome not written", extra={"task_id": task.id, "error": error.message})
+                if self._stopping.is_set():
+                    return None
+                await self._pause()
+
     def _settle(self, task: Task, outcome: Outcome, journal: Journal) -> Task | None:
         match outcome:
             case Finished(result):
                 done = guarded(lambda: self._queue.complete(task, self._holder, result, self._apply))
+                if isinstance(done, Failure) and done.code == StorageFullError.code:
+                    raise StorageFullError(done.message)
                 return self._failed(task, done, journal) if isinstance(done, Failure) else done
             case Interrupted():
                 return self._queue.give_back(task, self._holder)
@@ -108,9 +125,10 @@ class Worker:
                 return self._failed(task, outcome, journal)
 
     def _failed(self, task: Task, failure: Failure, journal: Journal) -> Task | None:
+        after = self._queue.fail(task, self._holder, failure)
         fields = {**failure.as_error(), **({"traceback": failure.trace} if failure.trace else {})}
         journal.log(utc_now(), "attempt failed", fields)
-        return self._queue.fail(task, self._holder, failure)
+        return after
 
 
 def _last_output(place: TaskFolder) -> str:
