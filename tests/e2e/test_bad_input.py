@@ -218,7 +218,7 @@ class TestFullDisk:
             subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
     def test_nothing_is_answered_that_is_not_on_record_and_it_goes_on_by_itself(self, small: RunningPlatform) -> None:
-        """Without room predictions are refused with storage_full; with room again they come, and the ledger is whole."""
+        """Without room predictions are refused with storage_full; with room again they come, and all is whole."""
         pids = {role: small.pid_of(role) for role in ROLES}
         ballast = fill(small.data)
         until(lambda: small.post({"model": DEPLOYMENT, "input": "好"}).status_code != 200, 60, "the ledger is full")
@@ -236,7 +236,28 @@ class TestFullDisk:
         assert [record.details["cause"] for record in small.records(action="ledger.resumed")] != []
         assert small.verdict().is_intact
 
-    def test_work_that_finds_the_disk_full_says_so_and_can_be_retried(self, small: RunningPlatform) -> None:
+    def test_a_run_that_finds_the_disk_full_says_so_and_can_be_retried(self, small: RunningPlatform) -> None:
+        """
+        A run that cannot keep its model ends with storage_full, even when at first there was no room to write that
+        down; no process dies of it, and the retry succeeds.
+        """
+        pids = {role: small.pid_of(role) for role in ROLES}
+        params = {"model": "retried", "corpus": "reviews", "base": base_of(small), "recipe": RECIPE}
+        with small.control() as client:
+            task = client.send(Calls.create_task("train", params))
+            until(lambda: "train_loss" in series_of(client, task), 60, "it trains")
+            ballast = fill(small.data)
+            until(lambda: not small.pid_of("job"), 60, "its process ended")
+            ballast.unlink()
+            failed = client.wait_for_task(task.id)
+            client.send(Calls.retry_task(task.id))
+            again = client.wait_for_task(task.id)
+
+        assert told(failed).code == "storage_full"
+        assert (failed.attempt, again.attempt, again.state) == (1, 1, TaskState.SUCCEEDED)
+        assert {role: small.pid_of(role) for role in ROLES} == pids
+
+    def test_an_import_that_finds_the_disk_full_says_so_and_can_be_retried(self, small: RunningPlatform) -> None:
         """An import without room ends with storage_full and leaves nothing behind; with room its retry succeeds."""
         content = write_corpus(small.data.parent / "many.jsonl", 30_000).read_bytes()
         (small.data.parent / "many.jsonl").unlink()
