@@ -129,7 +129,15 @@ def train(shop: Workshop, context: JobContext) -> Mapping[str, Any]:
         base = shop.store.bases.get(params["base"])
         base_folder, base_digest = shop.folder(base.digest), base.digest
     out = _fresh(context.workdir / "model")
-    result = finetune(recipe, base_folder, shop.folder(corpus.digest), out, context.workdir / "run", reporter)
+    result = finetune(
+        recipe,
+        base_folder,
+        shop.folder(corpus.digest),
+        out,
+        context.workdir / "run",
+        reporter,
+        checkpoint_s=shop.settings.worker.checkpoint_s,
+    )
     lineage = {
         "corpus": f"{corpus.corpus}@{corpus.number}",
         "corpus_digest": corpus.digest,

@@ -53,6 +53,7 @@ class WorkerSettings(_Section):
     slots: int = Field(1, ge=1, le=64, description="Tasks that run at the same time.")
     niceness: int = Field(10, ge=0, le=19, description="How much long work yields to serving (see nice(1)).")
     threads: int = Field(0, ge=0, le=256, description="Threads of one training run; 0 takes the cores of the machine.")
+    checkpoint_s: float = Field(20.0, gt=0, description="A killed training run loses at most this much, and a step.")
     poll_s: float = Field(0.2, gt=0, description="Pause between two looks for work.")
     lease_s: float = Field(10.0, gt=0, description="A task whose worker has been silent for this long is taken over.")
 
