@@ -122,7 +122,12 @@ class TestFinetune:
         listener = Listener()
         train(place, tmp_path, reporter=listener, checkpoint_s=0, epochs=1)
 
-        assert listener.lines["recipe settled"] == {"layers": 2, "device": "cpu", "precision": "fp32"}
+        assert listener.lines["recipe settled"] == {
+            "layers": 2,
+            "frozen_layers": 1,
+            "device": "cpu",
+            "precision": "fp32",
+        }
         assert listener.lines["steps planned"]["steps"] == 14
         assert listener.lines["validated"]["step"] == 14
         assert listener.lines["checkpoint kept"]["step"] == 14
@@ -152,6 +157,17 @@ class TestFinetune:
         assert layers == {"0"}
         assert np.array_equal(kept[query].detach().numpy(), base[query])
         assert not kept["embeddings.word_embeddings.weight"].requires_grad
+
+    def test_leaves_frozen_layers_as_they_are(self, undisturbed: tuple[TrainResult, Path], place: Path) -> None:
+        """Half of the layers and the embeddings are those of the base; the others have learnt."""
+        trained = load_file(undisturbed[1] / "model.safetensors")
+        base = load_file(place / "base" / "model.safetensors")
+
+        same = {name for name, value in base.items() if np.array_equal(value, trained[f"bert.{name}"])}
+
+        assert undisturbed[0].recipe.frozen_layers == 1
+        assert {name for name in base if name.startswith(("embeddings.", "encoder.layer.0."))} <= same
+        assert not any(name.startswith("encoder.layer.1.") and name.endswith("dense.weight") for name in same)
 
     def test_works_outside_the_main_thread(self, place: Path, tmp_path: Path) -> None:
         """Where nobody can send signals, none are waited for."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanlin.training import Recipe
-from hanlin.training.planning import decide_layers, decide_steps, learning_rate_at
+from hanlin.training.planning import decide_layers, decide_steps, learning_rate_at, with_frozen_layers
 
 seconds = st.floats(1e-3, 1e5)
 budgets = st.floats(5, 1e5)
@@ -41,6 +41,13 @@ class TestDecideLayers:
 
         assert 1 <= chosen <= most
         assert chosen <= 2 or epoch_s * 1.5 * (chosen + 0.5) / (most + 0.5) <= budget_s
+
+
+class TestFrozenLayers:
+    @pytest.mark.parametrize(("layers", "wish", "frozen"), [(8, -1, 4), (5, -1, 2), (1, -1, 0), (8, 3, 3), (4, 9, 4)])
+    def test_are_the_lower_half_where_left_open(self, layers: int, wish: int, frozen: int) -> None:
+        """A wish is kept as far as there are layers."""
+        assert with_frozen_layers(recipe(layers=layers, frozen_layers=wish)).frozen_layers == frozen
 
 
 class TestDecideSteps:

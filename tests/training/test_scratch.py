@@ -164,7 +164,7 @@ class TestPretrain:
         config = json.loads((place / "base" / "config.json").read_bytes())
 
         assert (config["hidden_size"], config["num_hidden_layers"], config["pad_token_id"]) == (24, 2, PAD)
-        assert result.recipe.max_length == 96
+        assert result.recipe.max_length == 64
         assert result.max_length == 128
 
     def test_says_what_it_was_made_of(self, place: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,7 @@ def train(shop: Workshop, context: JobContext) -> Mapping[str, Any]:
         base_folder, base_digest = context.workdir / "base", ""
         texts = [shop.folder(c.digest) for c in (corpus, text) if c is not None]
         pretrain(recipe, texts, base_folder, context.workdir / "pretraining", reporter)
+        recipe = replace(recipe, frozen_layers=max(0, recipe.frozen_layers))
     else:
         base = shop.store.bases.get(params["base"])
         base_folder, base_digest = shop.folder(base.digest), base.digest

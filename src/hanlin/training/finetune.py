@@ -20,7 +20,7 @@ from hanlin.training.batches import Examples, collate, epoch_batches, labels_of
 from hanlin.training.checkpoints import Checkpoints, safetensors_errors
 from hanlin.training.encoders import read_shape
 from hanlin.training.machine import choose_device, choose_precision, choose_threads, describe_machine
-from hanlin.training.planning import decide_layers, decide_steps, learning_rate_at
+from hanlin.training.planning import decide_layers, decide_steps, learning_rate_at, with_frozen_layers
 from hanlin.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -91,7 +91,11 @@ def finetune(
 
 
 def load_model(base: Path, labels: tuple[str, ...], recipe: Recipe) -> Any:
-    """Return the base with a fresh classification head and only the lower *recipe.layers* layers."""
+    """
+    Return the base with a fresh classification head and only the lower *recipe.layers* layers.
+
+    Word vectors are not trained, nor are the lowest *recipe.frozen_layers* layers with all that lies below them.
+    """
     import torch
     import transformers
 
@@ -108,6 +112,9 @@ def load_model(base: Path, labels: tuple[str, ...], recipe: Recipe) -> Any:
         base, config=config, dtype=torch.float32, attn_implementation="sdpa" if recipe.device == "cuda" else "eager"
     )
     model.get_input_embeddings().weight.requires_grad_(requires_grad=False)
+    if recipe.frozen_layers > 0:
+        model.base_model.embeddings.requires_grad_(requires_grad=False)
+        model.base_model.encoder.layer[: recipe.frozen_layers].requires_grad_(requires_grad=False)
     return model
 
 
@@ -121,14 +128,21 @@ def _settled(
     recipe = replace(recipe, device=device, precision=choose_precision(recipe.precision, device))
     if recipe.layers == 0:
         recipe = replace(recipe, layers=_layers_that_fit(recipe, base, train, most))
-    recipe = replace(recipe, layers=min(recipe.layers, most))
-    reporter.log("recipe settled", layers=recipe.layers, device=recipe.device, precision=recipe.precision)
+    recipe = with_frozen_layers(replace(recipe, layers=min(recipe.layers, most)))
+    reporter.log(
+        "recipe settled",
+        layers=recipe.layers,
+        frozen_layers=recipe.frozen_layers,
+        device=recipe.device,
+        precision=recipe.precision,
+    )
     return recipe
 
 
 def _layers_that_fit(recipe: Recipe, base: Path, train: Examples, most: int) -> int:
     """Time a few steps of the whole model; return the most layers with which the fewest epochs fit the budget."""
-    model = load_model(base, tuple(map(str, range(max(train.labels) + 1))), replace(recipe, layers=most))
+    whole = with_frozen_layers(replace(recipe, layers=most))
+    model = load_model(base, tuple(map(str, range(max(train.labels) + 1))), whole)
     return decide_layers(recipe, most, _seconds_per_epoch(model, train, recipe))
 
 
@@ -259,6 +273,7 @@ class _Run:
             "steps": self.step,
             "epochs": round(self.step / max(1, self._per_epoch()), 3),
             "layers": self.recipe.layers,
+            "frozen_layers": self.recipe.frozen_layers,
             "precision": self.recipe.precision,
             "train_seconds": round(self.spent_s + time.monotonic() - self.begun, 1),
             "resumed": self.resumed,

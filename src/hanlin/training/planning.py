@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hanlin.training.recipe import Recipe
 
 LAYER_CHOICES = (24, 20, 16, 12, 10, 8, 6, 5, 4, 3, 2)
@@ -23,6 +25,12 @@ def decide_layers(recipe: Recipe, most: int, seconds_per_epoch: float) -> int:
         if seconds * (layers + 0.5) / (most + 0.5) <= recipe.time_budget_s * 0.9:
             return layers
     return choices[-1]
+
+
+def with_frozen_layers(recipe: Recipe) -> Recipe:
+    """Return *recipe*, whose layers are settled, with its frozen layers settled too: half of them where left open."""
+    frozen = recipe.layers // 2 if recipe.frozen_layers < 0 else min(recipe.frozen_layers, recipe.layers)
+    return replace(recipe, frozen_layers=frozen)
 
 
 def decide_steps(recipe: Recipe, steps_per_epoch: int, seconds_per_epoch: float, spent_s: float) -> int:

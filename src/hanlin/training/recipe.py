@@ -11,6 +11,7 @@ from hanlin.domain import InvalidInputError
 CHOICES = {"precision": ("auto", "fp32", "bf16"), "device": ("auto", "cpu", "cuda")}
 RANGES: Mapping[str, tuple[float, float]] = {
     "layers": (0, 48),
+    "frozen_layers": (-1, 47),
     "max_length": (8, 512),
     "epochs": (0.01, 100),
     "batch_size": (1, 1024),
@@ -34,22 +35,25 @@ class Recipe:
     """
     How to fine-tune for classification.
 
-    *layers* 0 keeps as many of the base's layers as the time budget allows; *max_length* is in tokens; *epochs* is
+    *layers* 0 keeps as many of the base's layers as the time budget allows; of these the lowest *frozen_layers* (-1:
+    half of a pretrained base, none of one from scratch) and the embeddings stay as they are, which saves two thirds of
+    their time. *max_length* is in tokens, and bounds training only: the model serves longer texts. *epochs* is
     the most that is trained, the time budget may end it earlier; *patience* counts validations without improvement
     (0: never stop early). *pretraining_s*, *vocabulary_size* and *hidden_size* count only for base ``scratch``.
     """
 
     task: str = "classification"
     layers: int = 0
-    max_length: int = 96
+    frozen_layers: int = -1
+    max_length: int = 64
     epochs: float = 3.0
     batch_size: int = 32
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
     warmup: float = 0.1
-    dropout: float = 0.1
+    dropout: float = 0.0
     seed: int = 1
-    time_budget_s: float = 210.0
+    time_budget_s: float = 180.0
     patience: int = 0
     precision: str = "auto"
     device: str = "auto"
@@ -93,7 +97,7 @@ def _check(name: str, value: object, default: object) -> None:
     low, high = RANGES[name]
     if not low <= float(str(value)) <= high:
         raise _invalid(name, value, f"from {_readable(low)} to {_readable(high)}")
-    if name in MULTIPLES and value % MULTIPLES[name]:
+    if name in MULTIPLES and int(str(value)) % MULTIPLES[name]:
         raise _invalid(name, value, f"a multiple of {MULTIPLES[name]}, the number of attention heads")
 
 
