@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import hanlin
+from hanlin.corpora import whole_folder
 from hanlin.domain import InternalError
+from hanlin.training import longest_input
 
 OPSET = 17
 INPUTS = ["input_ids", "attention_mask"]
@@ -20,7 +22,8 @@ def export_onnx(checkpoint: Path, out: Path) -> Path:
     Write the servable folder *out* (fp32, attention fused) from the Hugging Face folder *checkpoint*.
 
     Only the legacy exporter with eager attention gives a graph whose attention onnxruntime can fuse (measured with
-    torch 2.13 and transformers 5.23); the number of fused nodes is checked.
+    torch 2.13 and transformers 5.23); the number of fused nodes is checked (``export_not_fused``). The folder appears
+    whole or not at all. Raises ConflictError (``folder_exists``) and StorageFullError.
     """
     import torch
     import transformers
@@ -30,13 +33,13 @@ def export_onnx(checkpoint: Path, out: Path) -> Path:
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         checkpoint, attn_implementation="eager", dtype=torch.float32
     ).eval()
-    out.mkdir(parents=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        raw = Path(scratch) / "raw.onnx"
-        _trace(model, raw)
-        _fuse(raw, out / "model.onnx", model.config)
-    shutil.copyfile(checkpoint / "tokenizer.json", out / "tokenizer.json")
-    write_card(out, model.config, precision="fp32")
+    with whole_folder(out) as folder:
+        with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+            raw = Path(scratch) / "raw.onnx"
+            _trace(model, raw)
+            _fuse(raw, folder / "model.onnx", model.config)
+        shutil.copyfile(checkpoint / "tokenizer.json", folder / "tokenizer.json")
+        write_card(folder, model.config, precision="fp32")
     return out
 
 
@@ -55,7 +58,7 @@ def write_card(folder: Path, config: Any, *, precision: str) -> None:
         "task": "classification",
         "precision": precision,
         "labels": [config.id2label[index] for index in range(config.num_labels)],
-        "max_length": int(config.max_position_embeddings),
+        "max_length": longest_input(config.to_dict()),
         "pad_id": int(config.pad_token_id or 0),
         "inputs": INPUTS,
         "created_by": f"hanlin {hanlin.__version__}",
