@@ -31,9 +31,10 @@ from hanlin.domain import (
 )
 from hanlin.fleet import LocalFleet, ReplicaPlacement, ReplicaProcess
 from hanlin.store import ArtifactStore, Store
-from hanlin.wire import KeyGrant, Route, Snapshot
+from hanlin.wire import KeyGrant, ReplicaReport, Route, Snapshot
 
 logger = logging.getLogger(__name__)
+LEASE_S = 2.0  # of silence, after which a gateway gives a replica up
 AUTOSCALER = Caller(principal="autoscaler", key_id=KeyId(""), roles=frozenset())
 
 
@@ -83,6 +84,7 @@ class Reconciler:
         """Look once, act once. Every action is idempotent."""
         targets = await asyncio.to_thread(self._load)
         processes = await self._fleet.look()
+        await self._end_hung(processes)
         self._observe(processes)
         for target in targets:
             self._troubles.pop(target.deployment.name, None)
@@ -120,6 +122,8 @@ class Reconciler:
         for process in processes:
             placement, report = process.placement, seen.get(process.placement.id)
             state = ReplicaState(report.state) if report is not None else ReplicaState.STARTING
+            if state is ReplicaState.FAILED:
+                state = ReplicaState.STARTING  # its supervisor starts it again, later and later
             if placement.id in self._draining:
                 state = ReplicaState.DRAINING
             self.restarts[placement.deployment] = self.restarts.get(placement.deployment, 0) + process.restarts
@@ -141,6 +145,16 @@ class Reconciler:
         self._draining &= {process.placement.id for process in processes}
 
     # act
+
+    async def _end_hung(self, processes: Sequence[ReplicaProcess]) -> None:
+        """End replicas whose lease ran out though their process lives; others are started in their place."""
+        seen = self._link.replicas()
+        for process in processes:
+            name, report = process.placement.id, seen.get(process.placement.id)
+            if report is not None and is_hung(process, report) and name not in self._draining:
+                logger.warning("replica hangs", extra={"replica": name, "pid": process.pid})
+                self._draining.add(name)
+                await self._fleet.stop(name)
 
     async def _scale(self, target: Target) -> None:
         deployment, now = target.deployment, time.monotonic()
@@ -266,3 +280,9 @@ class Reconciler:
             for key in self._store.keys.iter()
             if key.kind is not KeyKind.ONE_TIME and key.is_valid(now)
         ]
+
+
+def is_hung(process: ReplicaProcess, report: ReplicaReport) -> bool:
+    """Whether a gateway gave a replica up for its silence while its process lives: nobody else would start it again."""
+    is_given_up = report.state == ReplicaState.FAILED and report.lease_age_s > LEASE_S
+    return is_given_up and report.pid == process.pid
