@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+import signal
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -52,11 +53,27 @@ async def run(home: Home) -> None:
         config = uvicorn.Config(
             parts.app(), log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=2
         )
-        server = uvicorn.Server(config)
+        server = _Server(config)
         async with _beside(parts.loops(), server):
             await server.serve(sockets=[listener])
         parts.close()
     store.close()
+
+
+class _Server(uvicorn.Server):
+    """A server that ends on SIGTERM and SIGINT by itself: uvicorn's way would end us before ledger and store close."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop serving on the first signal, and no more than that."""
+
+        def stop() -> None:
+            self.should_exit = True
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+        yield
 
 
 class ControlParts:
