@@ -85,6 +85,11 @@ class RunningPlatform:
         assert self.supervisor is not None
         return psutil.Process(self.supervisor.pid).children(recursive=True)
 
+    def wait_until_ready(self, seconds: float = 20) -> float:
+        """Wait until control and gateway say that they are ready; return how many seconds it took."""
+        urls = [self.addresses[name] for name in ("control", "gateway")]
+        return until(lambda: all(map(_is_ready, urls)), seconds, "control and gateway are ready")
+
     def pid_of(self, role: str) -> int:
         """Return the process id of ``control``, ``gateway``, ``worker`` or ``job``; 0 while there is none."""
         for child in self.children():
@@ -225,6 +230,11 @@ def kill(pid: int) -> None:
     """End a process with SIGKILL."""
     assert pid > 1
     os.kill(pid, signal.SIGKILL)
+
+
+def measured(what: str, seconds: float) -> None:
+    """Show a figure to whoever runs the tests with -s or -rP."""
+    sys.stdout.write(f"{what} {seconds:.2f} s\n")
 
 
 def _is_ready(url: str) -> bool:
