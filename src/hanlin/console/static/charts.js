@@ -81,6 +81,10 @@ function lines(spec, isSpark = false) {
   }));
 }
 
+const aroundRatios = {
+  min: ({ min }) => Math.max(0, Math.floor(min * 50 - 0.25) / 50),
+  max: ({ max }) => Math.min(1, Math.ceil(max * 50 + 0.25) / 50),
+};
 const between = (spec) => ({ min: () => Date.now() - spec.window_s * 1000, max: () => Date.now() });
 
 const draws = {
@@ -95,7 +99,7 @@ const draws = {
   steps: (spec) => ({
     ...frame(spec.unit, spec.lines.map((line) => line.name)),
     xAxis: axis("value", "", { splitLine: { show: false }, max: "dataMax" }),
-    yAxis: axis("value", spec.unit, { scale: true, splitNumber: 4 }),
+    yAxis: axis("value", spec.unit, { scale: true, splitNumber: 4, ...(spec.unit === "ratio" ? aroundRatios : {}) }),
     series: lines(spec),
   }),
   spark: (spec) => ({

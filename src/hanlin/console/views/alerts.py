@@ -6,8 +6,8 @@ import asyncio
 
 from fastapi import APIRouter, Response
 
-from hanlin.console.visit import Fields, Form, Member
-from hanlin.domain import Comparison, InvalidInputError
+from hanlin.console.visit import Fields, Member
+from hanlin.domain import Comparison
 from hanlin.monitoring import SERIES_NAMES
 from hanlin.sdk import Calls
 
@@ -49,8 +49,8 @@ async def create_rule(visit: Member, form: Fields) -> Response:
         series=form.text("series"),
         deployment=form.text("deployment") or "*",
         comparison=form.text("comparison"),
-        threshold=_number(form, "threshold"),
-        for_s=_number(form, "for_s"),
+        threshold=form.number("threshold"),
+        for_s=form.number("for_s"),
         severity=form.text("severity") or SEVERITIES[0],
         channel_id=form.text_or_none("channel_id"),
     )
@@ -77,10 +77,3 @@ async def delete_channel(visit: Member, channel_id: str, _: Fields) -> Response:
     """Remove a channel."""
     await visit.api.send(Calls.delete_channel(channel_id))
     return visit.go("/alerts", "channel_deleted")
-
-
-def _number(form: Form, name: str) -> float:
-    try:
-        return float(form.text(name) or "0")
-    except ValueError:
-        raise InvalidInputError(f"{name} is {form.text(name)!r}, not a number", param=name) from None

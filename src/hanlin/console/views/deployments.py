@@ -94,7 +94,7 @@ async def publish_configuration(visit: Member, name: str, form: Fields) -> Respo
 @router.post("/deployments/{name}/rollback")
 async def roll_back(visit: Member, name: str, form: Fields) -> Response:
     """Bring the configuration of an earlier release back."""
-    release = int(form.text("release"))
+    release = form.whole_number("release") or 0
     reply = await visit.api.send(Calls.rollback(name, release, note=form.text("note")))
     return visit.go(f"/deployments/{name}?tab=releases", "rolled_back", str(release), str(reply.deployment.release))
 
@@ -110,16 +110,11 @@ async def delete_deployment(visit: Member, name: str, form: Fields) -> Response:
 
 def read_config(form: Form, items: Sequence[ConfigItemReply]) -> dict[str, Any]:
     """Return the config items that the form names, with the types of their schema."""
-    return {item.name: _value(item, form.text(item.name)) for item in items if form.text(item.name)}
-
-
-def _value(item: ConfigItemReply, text: str) -> str | int:
-    if item.type != "int":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise InvalidInputError(f"{item.name} is {text!r}, not a whole number", param=item.name) from None
+    return {
+        item.name: form.whole_number(item.name) if item.type == "int" else form.text(item.name)
+        for item in items
+        if form.text(item.name)
+    }
 
 
 def release_changes(releases: Sequence[Release]) -> dict[int, Mapping[str, tuple[Any, Any]]]:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from fastapi import APIRouter, Response
 
-from hanlin.console.visit import Fields, Form, Member
-from hanlin.domain import InvalidInputError, Role
+from hanlin.console.visit import Fields, Member
+from hanlin.domain import Role
 from hanlin.sdk import Calls
 
 router = APIRouter()
@@ -32,8 +32,8 @@ async def create_key(visit: Member, form: Fields) -> Response:
         form.text("name"),
         roles=form.lists.get("roles", []),
         deployments=form.lists.get("deployments") or ["*"],
-        expires_in_days=_number(form, "expires_in_days"),
-        requests_per_minute=_number(form, "requests_per_minute"),
+        expires_in_days=form.whole_number("expires_in_days"),
+        requests_per_minute=form.whole_number("requests_per_minute"),
     )
     key = await visit.api.send(call)
     return visit.render("secret.html", secret=key.key, kind="key", back="/keys")
@@ -44,12 +44,3 @@ async def revoke_key(visit: Member, key_id: str, _: Fields) -> Response:
     """End a key for good."""
     key = await visit.api.send(Calls.revoke_key(key_id))
     return visit.go("/keys", "key_revoked", key.name)
-
-
-def _number(form: Form, name: str) -> int | None:
-    text = form.text(name)
-    if not text:
-        return None
-    if not text.isdecimal():
-        raise InvalidInputError(f"{name} is {text!r}, not a whole number", param=name)
-    return int(text)
