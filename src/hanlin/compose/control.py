@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
@@ -50,8 +50,9 @@ async def run(home: Home) -> None:
     with await asyncio.to_thread(home.open_ledger, "control") as ledger:
         parts = ControlParts(home, store, ledger)
         await parts.link.listen(home.layout.control_socket)
+        app = parts.app(is_stopping=lambda: server.should_exit)
         config = uvicorn.Config(
-            parts.app(), log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=2
+            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=2
         )
         server = _Server(config)
         async with _beside(parts.loops(), server):
@@ -107,7 +108,7 @@ class ControlParts:
         self._registry = CollectorRegistry()
         self._registry.register(SeriesCollector(self._sampler))
 
-    def app(self) -> Any:
+    def app(self, *, is_stopping: Callable[[], bool]) -> Any:
         """Return the ASGI app: the management API, and the console at the root beside it."""
         home, store, changes = self._home, self._store, self._changes
         keys = home.ledger_keys()
@@ -136,6 +137,7 @@ class ControlParts:
                 verify=lambda: verify(home.layout.ledger, keys),
                 ledger_failed=lambda: self._ledger.is_failed,
                 metrics=lambda: render_metrics(self._registry),
+                is_stopping=is_stopping,
             )
         )
         app.mount("/", create_console(home.settings, gateway_url=self._gateway_url, control_url=self._control_url))

@@ -63,3 +63,4 @@ class Services:
     verify: Callable[[], VerifyReport]
     ledger_failed: Callable[[], bool]
     metrics: Callable[[], str]
+    is_stopping: Callable[[], bool] = lambda: False  # streams that never end look at it, so that nobody waits for them

@@ -125,7 +125,7 @@ async def stream_events(request: Request, parts: Parts, _: Reader) -> StreamingR
 
 async def _events(request: Request, parts: Services) -> AsyncIterator[str]:
     seen: dict[str, str] = {}
-    while not await request.is_disconnected():
+    while not (parts.is_stopping() or await request.is_disconnected()):
         overview, tasks = await asyncio.to_thread(_look, parts)
         yield f"event: overview\ndata: {json.dumps(overview, ensure_ascii=False)}\n\n"
         for task in tasks:
