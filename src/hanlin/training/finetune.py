@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 CHECKPOINT_S = 20.0
 REPORT_S = 0.5
+TIMED_STEPS = 8  # the first of them warms up
+PADDING = 1.05  # tokens of a batch of like length, padding included, per token of text
 VALIDATIONS = 4  # per run
 
 
@@ -147,14 +150,15 @@ def _layers_that_fit(recipe: Recipe, base: Path, train: Examples, most: int) -> 
 
 
 def _seconds_per_epoch(model: Any, train: Examples, recipe: Recipe) -> float:
-    batches = epoch_batches(train, recipe.batch_size, recipe.seed)[:6]
+    """Time a few steps; the median, so that a moment in which others had the processor does not count."""
     stepper = _Stepper(model, recipe, pad_id=int(model.config.pad_token_id or 0))
-    stepper.step(collate(train, batches[0], stepper.pad_id))
-    begun = time.perf_counter()
-    for batch in batches[1:]:
-        stepper.step(collate(train, batch, stepper.pad_id))
-    padded = sum(len(b) * max(len(train.ids[i]) for i in b) for b in batches[1:]) or 1
-    return (time.perf_counter() - begun) / padded * train.tokens * 1.05
+    per_token = []
+    for batch in epoch_batches(train, recipe.batch_size, recipe.seed)[:TIMED_STEPS]:
+        begun = time.perf_counter()
+        inputs = collate(train, batch, stepper.pad_id)
+        stepper.step(inputs)
+        per_token.append((time.perf_counter() - begun) / inputs[0].numel())
+    return statistics.median(per_token[1:] or per_token) * train.tokens * PADDING
 
 
 class _Stepper:
