@@ -152,7 +152,7 @@ def _layers_that_fit(recipe: Recipe, base: Path, train: Examples, most: int) -> 
 def _seconds_per_epoch(model: Any, train: Examples, recipe: Recipe) -> float:
     """Time a few steps; the median, so that a moment in which others had the processor does not count."""
     stepper = _Stepper(model, recipe, pad_id=int(model.config.pad_token_id or 0))
-    per_token = []
+    per_token: list[float] = []
     for batch in epoch_batches(train, recipe.batch_size, recipe.seed)[:TIMED_STEPS]:
         begun = time.perf_counter()
         inputs = collate(train, batch, stepper.pad_id)
