@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanlin.training import Recipe
-from hanlin.training.planning import decide_layers, decide_steps, learning_rate_at, with_frozen_layers
+from hanlin.training.planning import cut_steps, decide_layers, decide_steps, learning_rate_at, with_frozen_layers
 
 seconds = st.floats(1e-3, 1e5)
 budgets = st.floats(5, 1e5)
@@ -93,3 +93,24 @@ class TestLearningRate:
     def test_the_shortest_runs_learn_something(self, total: int) -> None:
         """No step of a run is wasted on a rate of zero."""
         assert all(learning_rate_at(recipe(), step, total) > 0 for step in range(total))
+
+
+class TestCutSteps:
+    @pytest.mark.parametrize(
+        ("step", "pace_s", "spent_s", "total"),
+        [
+            (100, 0.1, 20.0, 1000),
+            (100, 0.2, 20.0, 1000),
+            (100, 0.4, 20.0, 510),
+            (900, 1.0, 300.0, 901),
+            (0, 9.0, 5.0, 19),
+        ],
+    )
+    def test_a_busier_machine_takes_fewer(self, step: int, pace_s: float, spent_s: float, total: int) -> None:
+        """What was planned stays while 200 s hold it; else what fits, and one more step at least."""
+        assert cut_steps(recipe(), step, 1000, pace_s, spent_s) == total
+
+    @given(step=st.integers(0, 999), pace_s=st.floats(1e-4, 1e3), spent_s=st.floats(0, 1e4))
+    def test_never_adds_nor_ends_at_once(self, step: int, pace_s: float, spent_s: float) -> None:
+        """There is always a next step, and never more than planned."""
+        assert step < cut_steps(recipe(), step, 1000, pace_s, spent_s) <= 1000

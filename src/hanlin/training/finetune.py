@@ -21,7 +21,7 @@ from hanlin.training.batches import Examples, collate, epoch_batches, labels_of
 from hanlin.training.checkpoints import Checkpoints, safetensors_errors
 from hanlin.training.encoders import read_shape
 from hanlin.training.machine import choose_device, choose_precision, choose_threads, describe_machine
-from hanlin.training.planning import decide_layers, decide_steps, learning_rate_at, with_frozen_layers
+from hanlin.training.planning import cut_steps, decide_layers, decide_steps, learning_rate_at, with_frozen_layers
 from hanlin.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 CHECKPOINT_S = 20.0
 REPORT_S = 0.5
+LOOK_S = 5.0  # pause between two looks at the time budget
 TIMED_STEPS = 8  # the first of them warms up
 PADDING = 1.05  # tokens of a batch of like length, padding included, per token of text
 VALIDATIONS = 4  # per run
@@ -246,8 +247,9 @@ class _Run:
         self.reporter.log("resumed from checkpoint", step=self.step, steps=self.total)
 
     def train(self) -> None:
-        every = max(1, self.total // VALIDATIONS)
-        kept_at = reported_at = time.monotonic()
+        every = -(-self.total // VALIDATIONS)
+        began, first = time.monotonic(), self.step
+        kept_at = reported_at = looked_at = began
         loss = 0.0
         with _interruptible() as interruption:
             for batch in self._batches():
@@ -259,6 +261,9 @@ class _Run:
                 if (now := time.monotonic()) - reported_at > REPORT_S:
                     reported_at = now
                     self._report(loss, rate)
+                if now - looked_at > LOOK_S:
+                    looked_at = now
+                    self._keep_to_budget((now - began) / (self.step - first))
                 if self.step % every == 0 or self.step == self.total:
                     self._validate()
                     if self.recipe.patience and self.without_gain >= self.recipe.patience:
@@ -269,6 +274,13 @@ class _Run:
                     kept_at = time.monotonic()
                 if interruption:
                     raise UnavailableError("the run was stopped", code="run_interrupted", hint="it resumes from here")
+
+    def _keep_to_budget(self, pace_s: float) -> None:
+        spent_s = self.spent_s + time.monotonic() - self.begun
+        total = cut_steps(self.recipe, self.step, self.total, pace_s, spent_s)
+        if total < self.total:
+            self.reporter.log("slower than planned, fewer steps", planned=self.total, steps=total)
+            self.total = total
 
     def finish(self) -> dict[str, Any]:
         self.checkpoints.restore_best(self.model)

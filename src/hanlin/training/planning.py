@@ -40,6 +40,18 @@ def decide_steps(recipe: Recipe, steps_per_epoch: int, seconds_per_epoch: float,
     return max(1, round(steps_per_epoch * epochs))
 
 
+def cut_steps(recipe: Recipe, step: int, total: int, pace_s: float, spent_s: float) -> int:
+    """
+    Return how many steps there will be in all, now that one takes *pace_s*: *total* where the budget still holds them.
+
+    A machine that got busier gets fewer steps, at least one more; the learning rate then falls the faster.
+    """
+    if spent_s + (total - step) * pace_s <= recipe.time_budget_s:
+        return total
+    left = recipe.time_budget_s * SHARE_FOR_STEPS - spent_s
+    return min(total, step + max(1, int(left / pace_s)))
+
+
 def learning_rate_at(recipe: Recipe, step: int, total: int) -> float:
     """Return the learning rate of *step* of *total*: a linear rise over the warm-up, then linearly to zero."""
     warmup = max(1, round(total * recipe.warmup))
