@@ -21,13 +21,13 @@ SCALE_ITEMS = ("min_replicas", "max_replicas", "target_concurrency")
 
 
 @router.get("/deployments")
-async def list_deployments(visit: Member) -> Response:
+async def list_deployments(visit: Member, after: str | None = None) -> Response:
     """List deployments with what runs."""
-    deployments, models = await asyncio.gather(
-        visit.api.send(Calls.list_deployments()), visit.api.send(Calls.list_models())
+    page, models = await asyncio.gather(
+        visit.api.send(Calls.list_deployments(after=after)), visit.api.send(Calls.list_models())
     )
     options = [(reply.model.name, reply.model.name) for reply in models.data]
-    return visit.render("deployments.html", deployments=deployments.data, model_options=options)
+    return visit.render("deployments.html", page=page, model_options=options)
 
 
 @router.post("/deployments")

@@ -19,9 +19,9 @@ COMPARED = 12
 
 
 @router.get("/models")
-async def list_models(visit: Member) -> Response:
+async def list_models(visit: Member, after: str | None = None) -> Response:
     """List the models."""
-    return visit.render("models.html", models=(await visit.api.send(Calls.list_models())).data)
+    return visit.render("models.html", page=await visit.api.send(Calls.list_models(after=after)))
 
 
 @router.get("/models/{name}")

@@ -15,13 +15,15 @@ router = APIRouter()
 
 
 @router.get("/schedules")
-async def list_schedules(visit: Member, kind: str = "evaluate") -> Response:
+async def list_schedules(visit: Member, kind: str = "evaluate", after: str | None = None) -> Response:
     """List schedules, with the form for another one."""
-    page, kinds = await asyncio.gather(visit.api.send(Calls.list_schedules()), visit.api.send(Calls.list_task_kinds()))
+    page, kinds = await asyncio.gather(
+        visit.api.send(Calls.list_schedules(after=after)), visit.api.send(Calls.list_task_kinds())
+    )
     chosen = next((one for one in kinds.data if one.kind == kind), kinds.data[0])
     return visit.render(
         "schedules.html",
-        schedules=page.data,
+        page=page,
         kind_options=[(one.kind, visit.catalogue.word("kind", one.kind)) for one in kinds.data],
         chosen=chosen,
         fields=fields_of(chosen),
