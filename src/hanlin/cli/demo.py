@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hanlin.cli.following import run_task
-from hanlin.domain import CorpusVersion, InternalError
+from hanlin.cli.following import follow_task, run_task
+from hanlin.domain import CorpusVersion, InternalError, Task
 from hanlin.sdk import Calls, Client
 from hanlin.wire.admin import DeploymentReply
 
@@ -217,17 +217,20 @@ class Demo:
         )
 
     def _task(self, kind: str, params: Mapping[str, Any], *, reuse: bool = True) -> dict[str, Any]:
-        """Run one task and follow it; a finished one with the same parameters is taken as it is."""
-        if reuse and (known := self._finished(kind, params)) is not None:
-            self._line(self.say("沿用已有结果", "already done, reused") + f": {kind}")
-            return known
-        return run_task(self.control, kind, params, self.screen)
+        """Run one task and follow it; one with the same parameters that is done, or under way, is taken instead."""
+        known = self._known(kind, params) if reuse else None
+        if known is None:
+            return run_task(self.control, kind, params, self.screen)
+        if known.result is None:
+            return follow_task(self.control, known, self.screen)
+        self._line(self.say("沿用已有结果", "already done, reused") + f": {kind}")
+        return dict(known.result)
 
-    def _finished(self, kind: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
-        for task in self.control.send(Calls.list_tasks(kind=kind, state="succeeded", limit=100)).data:
-            given = {name: value for name, value in task.params.items() if name in params}
-            if task.result is not None and given == dict(params):
-                return dict(task.result)
+    def _known(self, kind: str, params: Mapping[str, Any]) -> Task | None:
+        for task in self.control.send(Calls.list_tasks(kind=kind, limit=100)).data:
+            is_same = {name: value for name, value in task.params.items() if name in params} == dict(params)
+            if is_same and (task.result is not None or not task.is_over):
+                return task
         return None
 
     def _facts(self, number: int) -> dict[str, Any]:

@@ -64,6 +64,10 @@ def demo(
             interrupted = asyncio.create_task(stopping.wait())
             await asyncio.wait({working, interrupted}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
+                client.close()  # so that the next call of the steps fails, which ends them
+                await asyncio.wait({working})
+                working.exception()
+                out.print(say("已中断；再次运行会从这里继续。", "Interrupted; run it again to go on from here."))
                 sys.exit(130)
             summary = working.result()
             if once:
