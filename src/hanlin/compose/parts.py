@@ -24,7 +24,12 @@ class Home:
 
     @classmethod
     def at(cls, data: Path | None = None) -> Home:
-        """Read the settings from the environment and make the folders of *data* (or of HANLIN_DATA_DIR)."""
+        """
+        Read the settings from the environment and make the folders of *data* (or of HANLIN_DATA_DIR).
+
+        From then on whatever this process writes is for its user only, also in a folder that was open to others.
+        """
+        os.umask(0o077)
         settings = Settings()
         layout = Layout((data or settings.data_dir).expanduser().resolve())
         layout.create()
