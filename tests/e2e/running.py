@@ -47,7 +47,7 @@ class RunningPlatform:
 
     def start(self) -> Self:
         """Run `hanlin up` and wait until it says that everything is ready."""
-        self.data.mkdir(parents=True, exist_ok=True)
+        self.data.parent.mkdir(parents=True, exist_ok=True)
         with (self.data.parent / f"{self.data.name}.out").open("ab") as out:
             self.supervisor = subprocess.Popen(
                 [*HANLIN, "--data", str(self.data), "up"],
@@ -140,7 +140,9 @@ class RunningPlatform:
     def post(self, body: object, *, key: str | None = None, path: str = "/v1/classify") -> httpx.Response:
         """Send *body* (text and bytes as they are, the rest as JSON) to the gateway without the SDK."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {self.key if key is None else key}", "Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json"}
+        if key != "":
+            headers["Authorization"] = f"Bearer {key or self.key}"
         url = self.addresses["gateway"] + path
         return httpx.post(url, content=raw, headers=headers, timeout=20, trust_env=False)
 
