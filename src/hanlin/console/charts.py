@@ -31,11 +31,6 @@ def spark(points: Points, *, live: tuple[str, str] | None = None, window_s: floa
     return {"kind": "spark", "lines": [line("", points, live=live)], "unit": "", "window_s": window_s}
 
 
-def bars(values: Mapping[str, float], *, unit: str = "", highest: float | None = None) -> Chart:
-    """Return horizontal bars, the first on top."""
-    return {"kind": "bars", "names": list(values), "values": list(values.values()), "unit": unit, "highest": highest}
-
-
 def columns(values: Mapping[str, float], *, unit: str = "") -> Chart:
     """Return upright columns from left to right."""
     return {"kind": "columns", "names": list(values), "values": list(values.values()), "unit": unit}

@@ -108,12 +108,6 @@ const draws = {
     yAxis: { type: "value", show: false, min: 0 },
     series: lines(spec, true),
   }),
-  bars: (spec) => ({
-    ...frame(spec.unit, []),
-    xAxis: axis("value", spec.unit, { max: spec.highest ?? undefined }),
-    yAxis: axis("category", "", { data: spec.names, inverse: true }),
-    series: [{ type: "bar", data: spec.values, barMaxWidth: 18, itemStyle: { borderRadius: [0, 4, 4, 0] } }],
-  }),
   columns: (spec) => ({
     ...frame(spec.unit, []),
     xAxis: axis("category", "", { data: spec.names }),
