@@ -7,7 +7,7 @@ import json
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -40,6 +40,7 @@ from hanlin.telemetry import CollectorRegistry, render_metrics
 from hanlin.workflows import Scheduler, TaskQueue
 
 logger = logging.getLogger(__name__)
+ACKNOWLEDGE_S = 2.0
 
 
 async def run(home: Home) -> None:
@@ -83,6 +84,7 @@ class ControlParts:
     def __init__(self, home: Home, store: Store, ledger: Ledger) -> None:
         settings, layout = home.settings, home.layout
         self._home, self._store, self._ledger = home, store, ledger
+        self._loop = asyncio.get_running_loop()
         addresses = json.loads(layout.state.read_text(encoding="utf-8")) if layout.state.is_file() else {}
         self._gateway_url = addresses.get("gateway", f"http://{settings.gateway.host}:{settings.gateway.port}")
         self._control_url = addresses.get("control", f"http://{settings.control.host}:{settings.control.port}")
@@ -137,6 +139,7 @@ class ControlParts:
                 verify=lambda: verify(home.layout.ledger, keys),
                 ledger_failed=lambda: self._ledger.is_failed,
                 metrics=lambda: render_metrics(self._registry),
+                publish_keys=self._publish_keys,
                 is_stopping=is_stopping,
             )
         )
@@ -159,6 +162,17 @@ class ControlParts:
             self._scheduler.run(),
             alerts.run(evaluate_s=settings.alerts.evaluate_s),
         ]
+
+    def _publish_keys(self) -> None:
+        """Called from the API's threads."""
+
+        async def publish() -> None:
+            revision = await self._reconciler.publish()
+            if not await self.link.acknowledged(revision, ACKNOWLEDGE_S):
+                logger.warning("a gateway has not taken the keys yet", extra={"revision": revision})
+
+        with suppress(TimeoutError):  # a loop that has ended answers nobody
+            asyncio.run_coroutine_threadsafe(publish(), self._loop).result(2 * ACKNOWLEDGE_S)
 
     def close(self) -> None:
         """Let go of what is open."""

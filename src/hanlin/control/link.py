@@ -24,6 +24,7 @@ class GatewayLink:
         self._reports: dict[str, tuple[float, GatewayReport]] = {}
         self._server: asyncio.Server | None = None
         self._sending: set[asyncio.Task[None]] = set()
+        self._heard = asyncio.Event()
 
     async def listen(self, path: Path) -> None:
         """Take gateways on the Unix socket at *path*."""
@@ -41,6 +42,17 @@ class GatewayLink:
         self._snapshot = snapshot
         for stream in self._streams:
             self._send(stream, snapshot)
+
+    async def acknowledged(self, revision: int, timeout_s: float) -> bool:
+        """Whether every gateway that is not silent has put *revision* into force; waits for it, *timeout_s* at most."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while any(report.revision < revision for report in self.gateways()):
+                    self._heard.clear()
+                    await self._heard.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def gateways(self) -> list[GatewayReport]:
         """Return the latest report of each gateway that is not silent."""
@@ -68,6 +80,7 @@ class GatewayLink:
             while (report := await stream.receive()) is not None:
                 self._reports[report.gateway] = (time.monotonic(), report)
                 self._on_report(report)
+                self._heard.set()
         except ConnectionError:
             logger.info("gateway went away")
         finally:

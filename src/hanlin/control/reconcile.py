@@ -60,6 +60,7 @@ class Reconciler:
         self._verified: set[Digest] = set()
         self._published: tuple[list[Route], list[KeyGrant]] | None = None
         self._draining: set[str] = set()
+        self._publishing = asyncio.Lock()
         self._revision = 0
         self.restarts: dict[str, int] = {}
 
@@ -91,8 +92,14 @@ class Reconciler:
             await self._scale(target)
             await self._act(target)
         await self._remove_orphans(processes, {target.deployment.name for target in targets})
-        if (snapshot := await asyncio.to_thread(self._next_snapshot)) is not None:
-            self._link.publish(snapshot)
+        await self.publish()
+
+    async def publish(self) -> int:
+        """Send gateways what they do not know yet of routes and keys; return the revision that has it all."""
+        async with self._publishing:
+            if (snapshot := await asyncio.to_thread(self._next_snapshot)) is not None:
+                self._link.publish(snapshot)
+            return self._revision
 
     # load
 

@@ -63,4 +63,5 @@ class Services:
     verify: Callable[[], VerifyReport]
     ledger_failed: Callable[[], bool]
     metrics: Callable[[], str]
+    publish_keys: Callable[[], None] = lambda: None  # returns when gateways know the keys as they are, within 2 s
     is_stopping: Callable[[], bool] = lambda: False  # streams that never end look at it, so that nobody waits for them

@@ -25,6 +25,7 @@ def create_session(request: Request, body: SessionRequest, parts: Parts) -> Sess
     context = Context(caller=caller_of(waiting), request_id=request.state.request_id, ip=ip)
     with parts.changes.record(context, "session.created", key=waiting.id):
         row, key = parts.keys.exchange(body.token, now, lasts=lasts)
+    parts.publish_keys()
     return _session(row, key)
 
 
@@ -40,6 +41,7 @@ def delete_session(parts: Parts, context: Known) -> None:
     """Sign out: the session's key is revoked."""
     with parts.changes.record(context, "session.ended", key=context.caller.key_id):
         parts.keys.revoke(context.caller.key_id, datetime.now(UTC))
+    parts.publish_keys()
 
 
 @router.get("/keys")
@@ -54,7 +56,7 @@ def list_keys(
 
 @router.post("/keys", status_code=201)
 def create_key(body: KeyRequest, parts: Parts, context: KeyManager) -> KeyReply:
-    """Make a key for a program; the secret is in this answer only."""
+    """Make a key for a program; the secret is in this answer only. It opens gateways by the time of the answer."""
     if not permissions_of(frozenset(body.roles)):
         raise InvalidInputError("a key needs at least one role", code="roles_missing", param="roles")
     lasts = timedelta(days=body.expires_in_days) if body.expires_in_days else None
@@ -71,14 +73,17 @@ def create_key(body: KeyRequest, parts: Parts, context: KeyManager) -> KeyReply:
             requests_per_minute=body.requests_per_minute,
         )
         details["key"] = row.id
+    parts.publish_keys()
     return _reply(row, key)
 
 
 @router.delete("/keys/{key_id}")
 def revoke_key(key_id: str, parts: Parts, context: KeyManager) -> KeyReply:
-    """End a key for good; gateways know within a second."""
+    """End a key for good; gateways know by the time of the answer."""
     with parts.changes.record(context, "key.revoked", key=key_id):
-        return _reply(parts.keys.revoke(key_id, datetime.now(UTC)))
+        revoked = parts.keys.revoke(key_id, datetime.now(UTC))
+    parts.publish_keys()
+    return _reply(revoked)
 
 
 def _session(row: ApiKey, key: str | None) -> SessionReply:
