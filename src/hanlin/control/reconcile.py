@@ -60,6 +60,7 @@ class Reconciler:
         self._verified: set[Digest] = set()
         self._published: tuple[list[Route], list[KeyGrant]] | None = None
         self._draining: set[str] = set()
+        self._errors: dict[str, str] = {}
         self._publishing = asyncio.Lock()
         self._revision = 0
         self.restarts: dict[str, int] = {}
@@ -146,10 +147,21 @@ class Reconciler:
                 memory_bytes=report.memory_bytes if report else 0,
                 served=report.served if report else 0,
                 pid=process.pid,
-                error=(report.error if report else "") or ("it keeps dying at start" if process.is_failing else ""),
+                error=self._error_of(process, report),
             )
             self._replicas.setdefault(placement.deployment, []).append(replica)
-        self._draining &= {process.placement.id for process in processes}
+        known = {process.placement.id for process in processes}
+        self._draining &= known
+        self._errors = {name: error for name, error in self._errors.items() if name in known}
+
+    def _error_of(self, process: ReplicaProcess, report: ReplicaReport | None) -> str:
+        """Return why a replica is not ready: what was last heard of it, until it is."""
+        name = process.placement.id
+        if report is not None and report.state == ReplicaState.READY:
+            self._errors.pop(name, None)
+        elif report is not None and report.error:
+            self._errors[name] = report.error
+        return self._errors.get(name, "it keeps dying at start" if process.is_failing else "")
 
     # act
 

@@ -43,4 +43,6 @@ def judge(
         return "updating", trouble or f"version {wanted_version} is being brought up"
     if len(current) < deployment.wanted_replicas:
         return "degraded", trouble or f"{len(current)} of {deployment.wanted_replicas} replicas are ready"
+    if trouble or any(replica.state is ReplicaState.STARTING for replica in replicas):
+        return "updating", trouble or "a replica with another configuration is starting"
     return "ready", f"{len(current)} replicas serve version {wanted_version}"
