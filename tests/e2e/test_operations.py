@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.e2e.conftest import DEPLOYMENT, Published
+from tests.e2e.conftest import DEPLOYMENT, SELF_APPROVAL, Published
 from tests.e2e.load import Load
 from tests.e2e.running import RunningPlatform, kill, measured, refusal, until
 from tests.monitoring.receiver import Receiver
@@ -90,6 +90,27 @@ class TestConfiguration:
         assert load.failed == []
         assert (newest.rolled_back_to, newest.note, newest.created_by) == (1, "as it was", "local")
         assert (spec.threads, spec.max_batch_tokens) == (1, 512)
+
+    def test_a_setting_that_cannot_work_harms_nobody(self, operated: Operated) -> None:
+        """
+        A device that is not there: the replicas of before go on, the status says why the new ones do not come, they
+        are tried later and later instead of more and more, and a rollback ends it.
+        """
+        platform = operated.platform
+        release = platform.deployment(DEPLOYMENT).deployment.release
+        with Load(platform, DEPLOYMENT) as load:
+            operated.send(Calls.configure(DEPLOYMENT, {"device": "cuda"}))
+            until(lambda: restarts(platform) >= 3, 60, "the new replica was tried again and again")
+            said, processes = platform.deployment(DEPLOYMENT), replica_processes(platform)
+            operated.send(Calls.rollback(DEPLOYMENT, release))
+            platform.wait_for(DEPLOYMENT)
+            until(lambda: replica_processes(platform) == 1, 30, "only one replica is left")
+            load.go_on()
+
+        assert load.failed == []
+        assert said.state == "updating"
+        assert "cuda" in said.message
+        assert processes <= 2
 
     def test_a_stale_change_is_refused(self, operated: Operated) -> None:
         """Who read an older configuration overwrites nobody's change."""
@@ -234,17 +255,6 @@ class TestTasks:
 
         assert first.id == again.id
 
-    @pytest.mark.timeout(180)
-    def test_a_schedule_makes_its_task_when_it_is_time(self, operated: Operated) -> None:
-        """The schedule that was made before these tests has made a task by its cron line, once a minute."""
-        until(lambda: scheduled(operated) != [], 90, "the schedule made a task")
-        operated.send(Calls.delete_schedule(operated.schedule.id))
-        with operated.platform.control() as client:
-            done = client.wait_for_task(scheduled(operated)[0].id)
-
-        assert done.state is TaskState.SUCCEEDED
-        assert done.created_at >= operated.schedule.next_run_at
-
 
 class TestScaling:
     @pytest.mark.slow
@@ -265,22 +275,55 @@ class TestScaling:
         assert down > 20
 
 
+class TestSchedule:
+    @pytest.mark.timeout(180)
+    def test_a_schedule_makes_its_task_when_it_is_time(self, operated: Operated) -> None:
+        """The schedule that was made before these tests has made a task by its cron line, once a minute."""
+        until(lambda: scheduled(operated) != [], 90, "the schedule made a task")
+        operated.send(Calls.delete_schedule(operated.schedule.id))
+        with operated.platform.control() as client:
+            done = client.wait_for_task(scheduled(operated)[0].id)
+
+        assert done.state is TaskState.SUCCEEDED
+        assert done.created_at >= operated.schedule.next_run_at
+
+
 class TestTampering:
-    def test_a_changed_byte_is_found_and_named(self, published: Published, tmp_path_factory: Any) -> None:
+    def test_a_changed_byte_of_the_ledger_is_found_and_named(self, own: RunningPlatform) -> None:
         """One byte of a record changed while nothing runs: `hanlin audit verify` fails and names log and record."""
-        platform = published.copy(tmp_path_factory.mktemp("tampered") / "data")
-        intact = platform.run("audit", "verify")
-        segment = next((platform.layout.ledger / "control").glob("*.log"))
+        intact = own.run("audit", "verify")
+        segment = next((own.layout.ledger / "control").glob("*.log"))
         content = bytearray(segment.read_bytes())
         content[content.index(b"task.created") + 3] ^= 1
         segment.write_bytes(content)
-        verdict = next(log for log in platform.verdict().logs if not log.is_intact)
-        found = platform.run("audit", "verify")
+        verdict = next(log for log in own.verdict().logs if not log.is_intact)
+        found = own.run("audit", "verify")
 
         assert intact.returncode == 0, intact.stderr
         assert found.returncode == 1
         assert "ledger_not_intact" in found.stderr
         assert f"log control, record {verdict.first_bad_index}:" in found.stderr
+
+    def test_a_changed_model_is_not_served(self, own: RunningPlatform) -> None:
+        """A version whose file was changed is promoted: the old one goes on, and the status names the file."""
+        own.settings = SELF_APPROVAL
+        own.start()
+        own.deploy(DEPLOYMENT, max_replicas=1)
+        with own.control() as client:
+            digest = client.send(Calls.get_version("reviews", 2)).version.digest
+            model = own.layout.artifacts / digest.removeprefix("sha256:") / "model.onnx"
+            content = bytearray(model.read_bytes())
+            content[len(content) // 2] ^= 1
+            model.write_bytes(content)
+            with Load(own, DEPLOYMENT) as load:
+                task = client.send(Calls.create_task("publish", {"model": "reviews", "version": 2, "policy": "n >= 1"}))
+                client.wait_for_task(task.id)
+                until(lambda: "model.onnx" in own.deployment(DEPLOYMENT).message, 20, "the status names the file")
+                load.go_on()
+
+        assert load.failed == []
+        assert own.deployment(DEPLOYMENT).deployment.version == 3
+        assert version_of_next_answer(own) == 3
 
 
 def release_of_next_answer(platform: RunningPlatform) -> object:
@@ -298,6 +341,16 @@ def replaced(platform: RunningPlatform, before: set[int]) -> bool:
     """Whether other processes serve, and all of those of before are gone."""
     now = platform.deployment(DEPLOYMENT)
     return now.state == "ready" and not before & {replica.pid for replica in now.replicas}
+
+
+def restarts(platform: RunningPlatform) -> float:
+    """Return how often replicas of the deployment were started again."""
+    return platform.deployment(DEPLOYMENT).figures.get("replica_restarts", 0)
+
+
+def replica_processes(platform: RunningPlatform) -> int:
+    """Return how many processes of replicas there are."""
+    return sum("--placement" in child.cmdline() for child in platform.children())
 
 
 def probes(operated: Operated) -> list[Any]:

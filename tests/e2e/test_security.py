@@ -48,6 +48,15 @@ class TestPorts:
         assert {path.name for path in sockets} == {"gateway.sock", "control.sock", "supervisor.sock"}
         assert stat.S_IMODE(guarded.layout.run.stat().st_mode) == 0o700
 
+    def test_others_are_let_in_only_through_tls(self, guarded: RunningPlatform) -> None:
+        """`hanlin up` on all addresses is refused unless something in front is said to speak TLS."""
+        exposed = RunningPlatform(guarded.data.parent / "exposed", {"HANLIN_GATEWAY__HOST": "0.0.0.0"})
+        done = exposed.run("up")
+
+        assert done.returncode == 1
+        assert "error [address_needs_tls]: " in done.stderr
+        assert "HANLIN_HAS_TLS_IN_FRONT" in done.stderr
+
 
 class TestFiles:
     def test_nobody_else_can_read_what_is_kept(self, guarded: RunningPlatform) -> None:

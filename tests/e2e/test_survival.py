@@ -175,15 +175,21 @@ class TestSupervisor:
         assert len(survivor.replicas(DEPLOYMENT)) == 2
         assert_nothing_lost(load, survivor)
 
-    def test_a_stop_leaves_nothing_to_recover(self, survivor: RunningPlatform) -> None:
-        """After Ctrl-C every log is signed to its end, the databases are closed, and no process is left."""
+    def test_a_stop_leaves_nothing_to_recover_and_work_goes_on_after(self, survivor: RunningPlatform) -> None:
+        """
+        After Ctrl-C in the middle of a run every log is signed to its end, the databases are closed, and no process
+        is left; the next start goes on with the run, and that counts as the same attempt.
+        """
+        task = start_training(survivor, "paused", epochs=5.0)
         survivor.stop()
         logs = survivor.verdict().logs
         left = sorted(path.name for path in survivor.data.iterdir() if path.name.endswith("-wal"))
         survivor.start()
+        done = finished(survivor, task)
 
         assert [(log.writer, log.size) for log in logs] == [(log.writer, log.signed_size) for log in logs]
         assert left == []
+        assert (done.state, done.attempt, len(resumptions(survivor, task))) == (TaskState.SUCCEEDED, 1, 1)
 
 
 def back_after(platform: RunningPlatform, replica: str, pid: int) -> float:
