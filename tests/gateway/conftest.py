@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import uvloop
-
 from tests.gateway.running import RunningGateway
 from tests.tiny_model import build_servable
 

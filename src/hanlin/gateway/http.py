@@ -128,6 +128,7 @@ class HttpProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._pending: deque[HttpRequest] = deque()
+        self._last: HttpRequest | None = None  # the newest request that has arrived whole
         self._refusal: tuple[int, PlatformError] | None = None  # to be said when all before it is answered, then close
         self._is_blocked = False  # the client does not read what we write
         self._ip = ""
@@ -164,10 +165,10 @@ class HttpProtocol(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:  # we never switch protocols: answer what came, as HTTP/1.1, and close
-            if not self._pending and self._task is None:
+            if self._last is None:
                 self._refuse(400, _malformed("this server speaks HTTP/1.1 only"))
-            elif self._pending:
-                self._pending[-1].keep_alive = False
+            else:
+                self._last.keep_alive = False
         except httptools.HttpParserError:
             if self._refusal is None:
                 self._refuse(400, _malformed("this is not a valid HTTP/1.1 request"))
@@ -225,6 +226,7 @@ class HttpProtocol(asyncio.Protocol):
         keep_alive = self._parser.should_keep_alive()
         request = HttpRequest(method, path_of(self._url), self._headers, bytes(self._body), self._ip, keep_alive)
         self._reset()
+        self._last = request
         self._pending.append(request)
         if self._task is None and not self._is_blocked:
             self._next()

@@ -85,11 +85,11 @@ class Predict:
     async def _judge(self, exchange: Exchange) -> ClassifyReply:
         exchange.ask = ask = read_request(exchange.request.body)
         texts = [ask.input] if isinstance(ask.input, str) else ask.input
+        self._admit(exchange, ask.model)
         self._check(texts)
         deadline: float | None = None
         while True:
-            exchange.lane = lane = self._admit(exchange.caller, ask.model)
-            exchange.route = route = lane.route
+            lane, route = self._admit(exchange, ask.model)
             deadline = deadline or _deadline(exchange.request, route)
             rows = await _tokenize(lane, texts, truncate=ask.truncate)
             exchange.tokens = sum(map(len, rows))
@@ -103,17 +103,18 @@ class Predict:
         usage = Usage(texts=len(data), tokens=exchange.tokens)
         return ClassifyReply(model=ask.model, version=route.version, digest=route.digest, data=data, usage=usage)
 
-    def _admit(self, caller: Pass, deployment: str) -> Lane:
+    def _admit(self, exchange: Exchange, deployment: str) -> tuple[Lane, Route]:
         lane = self._current.get(deployment)
-        if lane is None or not caller.sees(lane.route):
+        if lane is None or not exchange.caller.sees(lane.route):
             raise NotFoundError(
                 f"there is no deployment {deployment[:64]!r}",
                 code="model_not_found",
                 hint="GET /v1/models lists those that your key opens",
                 param="model",
             )
-        self._access.permit(caller, lane.route)
-        return lane
+        exchange.lane, exchange.route = lane, lane.route
+        self._access.permit(exchange.caller, lane.route)
+        return lane, lane.route
 
     def _check(self, texts: Sequence[str]) -> None:
         if len(texts) > self._max_texts:
