@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from hanlin.cli.context import say
 from hanlin.domain import PlatformError, Task, TaskState
 from hanlin.sdk import Calls, Client
 
@@ -25,9 +26,7 @@ def follow_task(client: Client, task: Task, screen: Console) -> dict[str, Any]:
 
         def show(seen: Task) -> None:
             now = seen.progress
-            left = now.get("time_left_s")
-            note = str(now.get("message", "")) + (f" · {left:.0f} s" if left is not None else "")
-            progress.update(row, total=now.get("total"), completed=now.get("done", 0), note=note)
+            progress.update(row, total=now.get("total"), completed=now.get("done", 0), note=_note(now))
 
         done = client.wait_for_task(task.id, on_change=show)
         if done.state is TaskState.SUCCEEDED:  # the last report of progress need not have been the whole of it
@@ -41,3 +40,13 @@ def follow_task(client: Client, task: Task, screen: Console) -> dict[str, Any]:
             hint=str(error.get("hint") or f"hanlin task log {done.id}"),
         )
     return dict(done.result)
+
+
+def _note(progress: Mapping[str, Any]) -> str:
+    """Say where the work is, how fast it goes, what it reports of itself, and how long it will take."""
+    parts = [str(progress.get("message", ""))]
+    if "rate_per_s" in progress:
+        unit, left = progress["unit"], progress["time_left_s"]
+        parts.insert(0, f"{unit} {progress['done']:,.0f}/{progress['total']:,.0f} · {progress['rate_per_s']:,.1f}/s")
+        parts.append(say(f"剩余 {left:.0f} 秒", f"{left:.0f} s left"))
+    return " · ".join(part for part in parts if part)
