@@ -47,7 +47,7 @@ def demo(
     from rich.console import Console
 
     from hanlin.cli.demo import Demo, DemoPlan
-    from hanlin.compose import Home, run_platform
+    from hanlin.compose import Home, mint_token, run_platform
     from hanlin.domain import NotFoundError
     from hanlin.sdk import Client
 
@@ -59,7 +59,8 @@ def demo(
 
     async def while_up(running: Running, stopping: asyncio.Event) -> None:
         with Client(running.control, running.key) as client:
-            steps = Demo(client, running.gateway, _console_url(running), plan, say, out)
+            token = running.token or await asyncio.to_thread(mint_token, home)
+            steps = Demo(client, running.gateway, _console_url(running.control, token), plan, say, out)
             working = asyncio.create_task(asyncio.to_thread(steps.run))
             interrupted = asyncio.create_task(stopping.wait())
             await asyncio.wait({working, interrupted}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,10 +114,12 @@ def status() -> None:
 
 def _welcome(running: Running) -> None:
     screen.print(say("翰林已就绪", "Hanlin is up"), style="bold green")
-    screen.print(f"  {say('控制台', 'console')}  {_console_url(running)}", highlight=False, soft_wrap=True)
+    screen.print(
+        f"  {say('控制台', 'console')}  {_console_url(running.control, running.token)}", highlight=False, soft_wrap=True
+    )
     screen.print(f"  {say('预测接口', 'gateway')}  {running.gateway}", highlight=False)
     screen.print(f"  {say('按 Ctrl-C 停止', 'Ctrl-C stops it')}")
 
 
-def _console_url(running: Running) -> str:
-    return f"{running.control}/" + (f"sign-in?token={running.token}" if running.token else "")
+def _console_url(control: str, token: str) -> str:
+    return f"{control}/" + (f"sign-in?token={token}" if token else "")
