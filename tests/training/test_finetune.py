@@ -27,6 +27,7 @@ RECIPE = {
     "epochs": 6,
     "batch_size": 16,
     "learning_rate": 3e-3,
+    "dropout": 0.1,
     "time_budget_s": 3600,
     "precision": "fp32",
     "device": "cpu",
