@@ -40,13 +40,7 @@ class Promotions:
         The policy judges the evidence at once: not met means refused. Met means pending until somebody else approves,
         or, where *may_approve_itself* (one-machine demonstrations), approved by the policy, which the record says.
         """
-        wanted = self._store.versions.get(model, version)
-        if not wanted.is_servable:
-            raise ConflictError(
-                f"version {version} of {model} ({wanted.format}, {wanted.state}) cannot be served",
-                code="version_not_servable",
-                hint="promote a compressed (onnx) version that is not retired",
-            )
+        self._check_servable(model, version)
         policy = policy or DEFAULT_POLICY
         verdict = decide(policy, self.facts(model, version))
         current = self._store.aliases.find(model, alias)
@@ -90,7 +84,8 @@ class Promotions:
     def facts(self, model: str, version: int) -> dict[str, Any]:
         """Return the latest figure of each name in the evidence about a version: what policies speak of."""
         facts: dict[str, Any] = {}
-        for evidence in self._store.evidence.iter(model=model, version=version):
+        found = self._store.evidence.iter(model=model, version=version)
+        for evidence in sorted(found, key=lambda evidence: evidence.created_at):  # ids are ordered to the millisecond
             facts |= {name: value for name, value in evidence.figures.items() if isinstance(value, int | float | str)}
         return facts
 
@@ -103,10 +98,20 @@ class Promotions:
         details = {"model": was.model, "version": was.version, "alias": was.alias, "promotion": was.id, "by": by}
         with self._changes.record(context, f"promotion.{state.value}", **details, reason=reason):
             if state is PromotionState.APPROVED:
+                self._check_servable(was.model, was.version)  # it may have been retired since it was asked for
                 self._move(
                     Alias(model=was.model, name=was.alias, version=was.version, promotion_id=was.id, moved_at=now)
                 )
             return self._store.promotions.replace(promotion, was=was)
+
+    def _check_servable(self, model: str, version: int) -> None:
+        wanted = self._store.versions.get(model, version)
+        if not wanted.is_servable:
+            raise ConflictError(
+                f"version {version} of {model} ({wanted.format}, {wanted.state}) cannot be served",
+                code="version_not_servable",
+                hint="promote a compressed (onnx) version that is not retired",
+            )
 
     def _move(self, alias: Alias) -> None:
         was = self._store.aliases.find(alias.model, alias.name)

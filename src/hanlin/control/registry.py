@@ -112,16 +112,17 @@ class Registry:
 
     def retire_version(self, context: Context, model: str, number: int) -> ModelVersion:
         """Take a version out of use for good; ConflictError (``version_in_use``) while an alias names it."""
-        was = self._store.versions.get(model, number)
-        aliases = [alias.name for alias in self._store.aliases.iter(model=model) if alias.version == number]
-        if aliases:
-            raise ConflictError(
-                f"version {number} of {model} is {', '.join(aliases)}",
-                code="version_in_use",
-                hint="promote another version first",
-            )
-        with self._changes.record(context, "version.retired", model=model, version=number):
-            return self._store.versions.replace(was.retired(), was=was)
+        with self._store.transaction():  # no alias comes to name it between the look and the change
+            was = self._store.versions.get(model, number)
+            aliases = [alias.name for alias in self._store.aliases.iter(model=model) if alias.version == number]
+            if aliases:
+                raise ConflictError(
+                    f"version {number} of {model} is {', '.join(aliases)}",
+                    code="version_in_use",
+                    hint="promote another version first",
+                )
+            with self._changes.record(context, "version.retired", model=model, version=number):
+                return self._store.versions.replace(was.retired(), was=was)
 
 
 def check_name(name: str, noun: str) -> None:
