@@ -16,7 +16,6 @@ from hanlin.domain import (
     Deployment,
     DeploymentName,
     DeploymentSpec,
-    InvalidInputError,
     ModelName,
     PreconditionFailedError,
     Promotion,
@@ -36,7 +35,7 @@ class Deployments:
         """Make a deployment that follows *alias* of *model*, with release 1 of its configuration."""
         check_name(name, "deployment")
         self._store.models.get(model)
-        spec = DeploymentSpec(model=ModelName(model), alias=alias).changed(_items(config))
+        spec = DeploymentSpec(model=ModelName(model), alias=alias).changed(config)
         now = datetime.now(UTC)
         deployment = Deployment(
             name=DeploymentName(name), release=1, spec=spec, created_at=now, wanted_replicas=spec.min_replicas
@@ -57,7 +56,7 @@ class Deployments:
                     f"deployment {name} is at release {was.release} by now",
                     hint="read it again, then repeat the change",
                 )
-            return self._publish(context, was, was.spec.changed(_items(changes)), "deployment.configured", note)
+            return self._publish(context, was, was.spec.changed(changes), "deployment.configured", note)
 
     def rollback(self, context: Context, name: str, release: int, note: str = "") -> Deployment:
         """Bring the configuration of *release* back as a new release."""
@@ -125,14 +124,3 @@ def _release(deployment: Deployment, context: Context, note: str) -> Release:
         created_at=datetime.now(UTC),
         note=note,
     )
-
-
-def _items(changes: Mapping[str, Any]) -> dict[str, Any]:
-    if "model" in changes:
-        raise InvalidInputError(
-            "a deployment keeps its model",
-            code="config_invalid",
-            hint="make another deployment for another model",
-            param="model",
-        )
-    return dict(changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
@@ -106,6 +107,7 @@ CONFIG_ITEMS: tuple[ConfigItem, ...] = (
         meaning="longest time from arrival to answer",
     ),
 )
+ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _ITEMS = {item.name: item for item in CONFIG_ITEMS}
 
 
@@ -125,6 +127,13 @@ class DeploymentSpec:
     queue_deadline_ms: int = 10_000
 
     def __post_init__(self) -> None:
+        if not isinstance(self.alias, str) or not ALIAS.fullmatch(self.alias):
+            raise InvalidInputError(
+                f"alias is {self.alias!r}",
+                code="config_invalid",
+                hint="it is 1 to 63 of a-z, 0-9, dot, dash and underscore, beginning with a letter or digit",
+                param="alias",
+            )
         for item in CONFIG_ITEMS:
             _check(item, getattr(self, item.name))
         if self.min_replicas > self.max_replicas:
@@ -144,6 +153,13 @@ class DeploymentSpec:
                 code="config_unknown_item",
                 hint=f"items are {', '.join(_ITEMS)}",
                 param=name,
+            )
+        if "model" in changes:
+            raise InvalidInputError(
+                "a deployment keeps its model",
+                code="config_invalid",
+                hint="make another deployment for another model",
+                param="model",
             )
         return replace(self, **changes)
 
