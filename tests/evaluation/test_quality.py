@@ -55,6 +55,7 @@ class TestFigures:
         assert (found.n, found.split, found.labels) == (10, "test", ["负面", "正面"])
         assert found.confusion == [[5, 1], [1, 3]]
         assert found.accuracy == 0.8
+        assert found.baseline_accuracy == 0.6
         assert found.macro_f1 == pytest.approx(19 / 24)
         assert found.per_label["负面"] == pytest.approx({"precision": 5 / 6, "recall": 5 / 6, "f1": 5 / 6, "n": 6})
         assert found.per_label["正面"] == pytest.approx({"precision": 3 / 4, "recall": 3 / 4, "f1": 3 / 4, "n": 4})

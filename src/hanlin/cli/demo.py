@@ -145,7 +145,7 @@ class Demo:
             raise InternalError(
                 f"the promotion is {done['state']}: {done['reason']}",
                 code="demo_not_promoted",
-                hint="a validator approves it in the console, or set HANLIN_CONTROL__MAY_APPROVE_ITSELF=true",
+                hint="give it more text or a longer --time-budget; a pending request waits for a validator",
             )
 
     def deploy(self, version: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Column
 
 from hanlin.cli.context import say
 from hanlin.domain import PlatformError, Task, TaskState
@@ -20,7 +21,8 @@ def run_task(client: Client, kind: str, params: Mapping[str, Any], screen: Conso
 
 def follow_task(client: Client, task: Task, screen: Console) -> dict[str, Any]:
     """Follow a task until it is over and return its result."""
-    columns = (TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"))
+    name = TextColumn("  {task.description}", table_column=Column(no_wrap=True, min_width=10))
+    columns = (name, BarColumn(bar_width=16), TaskProgressColumn(), TextColumn("{task.fields[note]}"))
     with Progress(*columns, console=screen) as progress:
         row = progress.add_task(task.kind, total=None, note="")
 

@@ -21,7 +21,7 @@ from hanlin.domain import (
 )
 from hanlin.store import Store
 
-DEFAULT_POLICY = "accuracy_low >= 0.5 and n >= 100 and agreement >= 0.97 and accuracy_drop <= 0.005"
+DEFAULT_POLICY = "accuracy_low > baseline_accuracy and n >= 100 and agreement >= 0.97 and accuracy_drop <= 0.005"
 POLICY_ITSELF = "policy"
 
 

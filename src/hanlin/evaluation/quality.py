@@ -41,6 +41,7 @@ class QualityEvidence:
     accuracy: float
     accuracy_low: float
     accuracy_high: float
+    baseline_accuracy: float  # of always naming the label that is commonest here
     macro_f1: float
     macro_f1_low: float
     macro_f1_high: float
@@ -104,6 +105,7 @@ def judge_predictions(truth: Ints, predicted: Ints, labels: Sequence[str], *, sp
         accuracy=float(np.trace(table) / len(truth)),
         accuracy_low=low,
         accuracy_high=high,
+        baseline_accuracy=float(table.sum(1).max() / len(truth)),
         macro_f1=_macro_f1(table),
         macro_f1_low=f1_low,
         macro_f1_high=f1_high,
