@@ -32,10 +32,10 @@ def decide_replicas(spec: DeploymentSpec, current: int, history: Sequence[Demand
     asked = _ask(spec, sum(recent) / len(recent)) if recent else spec.min_replicas
     if asked >= current:
         return _bounded(spec, asked)
-    if not history or history[0].at > now - COOL_DOWN_S:
+    watched = [_ask(spec, demand.texts) for demand in history if demand.at > now - COOL_DOWN_S]
+    if not watched or history[0].at > now - COOL_DOWN_S:
         return _bounded(spec, current)  # not watched for long enough to give anything up
-    calm = max(_ask(spec, demand.texts) for demand in history if demand.at > now - COOL_DOWN_S)
-    return _bounded(spec, min(current, max(asked, calm)))
+    return _bounded(spec, min(current, max(asked, *watched)))
 
 
 @dataclass(slots=True)
