@@ -157,24 +157,21 @@ class TestPromotion:
 
 class TestKeys:
     def test_a_new_key_works_at_once_and_a_revoked_one_no_more(self, operated: Operated) -> None:
-        """A key opens what it was made for with the very next request, and nothing a second after it was revoked."""
+        """A key opens what it was made for with the very next request, and nothing with the one after it is revoked."""
         platform, body = operated.platform, {"model": DEPLOYMENT, "input": "好"}
         key_id, key = operated.key("short-lived", "caller")
-        came = until(lambda: platform.post(body, key=key).status_code == 200, 10, "the key works")
+        first = platform.post(body, key=key)
         forbidden = refusal(lambda: operated.send(Calls.list_keys(), key))
         operated.send(Calls.revoke_key(key_id))
-        went = until(lambda: platform.post(body, key=key).status_code == 401, 10, "the key works no more")
+        last = platform.post(body, key=key)
 
-        measured("a new key works after", came)
-        measured("a revoked key is refused after", went)
-        assert went < 3
+        assert (first.status_code, last.status_code) == (200, 401)
         assert (forbidden.status, forbidden.code) == (403, "forbidden")
         assert refusal(lambda: operated.send(Calls.list_models(), key)).status == 401
 
     def test_a_key_opens_only_its_deployments(self, operated: Operated) -> None:
         """A key for another deployment does not open this one."""
         made = operated.send(Calls.create_key("elsewhere", deployments=["elsewhere"]))
-        until(lambda: operated.platform.post({}, key=made.key).status_code != 401, 10, "the key is known")
 
         assert operated.platform.post({"model": DEPLOYMENT, "input": "好"}, key=made.key).status_code == 403
 

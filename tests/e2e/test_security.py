@@ -72,9 +72,6 @@ class TestFiles:
         """
         with guarded.control() as client:
             key = client.send(Calls.create_key("confidant")).key or ""
-        until(
-            lambda: guarded.post({"model": DEPLOYMENT, "input": CONFIDED}, key=key).status_code == 200, 10, "it works"
-        )
         bodies = [
             {"model": DEPLOYMENT, "input": CONFIDED, "user": ID_CARD},
             {"model": "nobody", "input": CONFIDED},
