@@ -74,8 +74,8 @@ class TestRequest:
 
         assert promotion.state is PromotionState.REFUSED
         assert promotion.policy == DEFAULT_POLICY
-        assert promotion.verdict["missing"] == ["accuracy_drop", "accuracy_low", "agreement", "n"]
-        assert "accuracy_low >= 0.5 (found nothing)" in promotion.reason
+        assert promotion.verdict["missing"] == ["accuracy_drop", "accuracy_low", "agreement", "baseline_accuracy", "n"]
+        assert "accuracy_low > baseline_accuracy (found nothing)" in promotion.reason
 
     def test_looks_at_the_latest_figure_of_each_name(self, registry: Registry, promotions: Promotions) -> None:
         """A newer measurement takes the place of an older one; other figures stay."""
