@@ -9,12 +9,21 @@ from collections.abc import Awaitable, Callable
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
 import hanlin
 from hanlin.control.routes import audit, corpora, deployments, models, sessions, tasks, watch
 from hanlin.control.services import Services
-from hanlin.domain import InternalError, InvalidInputError, NotFoundError, PlatformError, UnavailableError, new_uuid
+from hanlin.domain import (
+    InternalError,
+    InvalidInputError,
+    MethodNotAllowedError,
+    NotFoundError,
+    PlatformError,
+    UnavailableError,
+    new_uuid,
+)
 from hanlin.wire import problem_body
 
 logger = logging.getLogger(__name__)
@@ -62,7 +71,9 @@ async def _problem(request: Request, error: Exception) -> Response:
     _record_refusal(request, error)
     language = request.headers.get("Accept-Language", "")
     body = problem_body(error, request_id=request.state.request_id, instance=request.url.path, language=language)
-    headers = {"Retry-After": f"{error.retry_after_s or 1:.0f}"} if error.is_retryable else {}
+    headers = {"Retry-After": f"{max(1.0, error.retry_after_s or 1.0):.0f}"} if error.is_retryable else {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     return Response(body, error.status, headers, media_type="application/problem+json")
 
 
@@ -92,14 +103,21 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
+    if methods := _methods_of(request):
+        hint = f"it takes {', '.join(methods)}"
+        problem = MethodNotAllowedError(f"{request.method} is not for {request.url.path}", hint=hint)
+        response = await _problem(request, problem)
+        response.headers["Allow"] = ", ".join(methods)
+        return response
     if error.status_code == 404:
         return await _problem(request, NotFoundError(f"there is nothing at {request.url.path}", code="path_not_found"))
-    if error.status_code == 405:
-        problem = InvalidInputError(f"{request.method} is not for {request.url.path}", code="method_not_allowed")
-        response = await _problem(request, problem)
-        response.status_code = 405
-        return response
     return await _problem(request, InvalidInputError(str(error.detail)))
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Return what can be done with the path of *request*, by any route."""
+    matching = (route for route in iter_route_contexts(request.app.routes) if route.methods)
+    return sorted({m for r in matching if r.path_regex.match(request.url.path) for m in r.methods or ()})
 
 
 def _add_health(app: FastAPI, services: Services) -> None:

@@ -6,6 +6,7 @@ Everything that can go wrong, as a caller sees it:
   - UnauthenticatedError          401
   - ForbiddenError                403
   - NotFoundError                 404
+  - MethodNotAllowedError         405
   - ConflictError                 409
     · IllegalMoveError
   - PreconditionFailedError       412
@@ -84,6 +85,13 @@ class NotFoundError(PlatformError):
 
     code = "not_found"
     status = 404
+
+
+class MethodNotAllowedError(PlatformError):
+    """The path exists, and something else can be done with it."""
+
+    code = "method_not_allowed"
+    status = 405
 
 
 class ConflictError(PlatformError):
