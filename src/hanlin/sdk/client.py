@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import httpx
 
 from hanlin.domain import PlatformError, Task, UnavailableError
-from hanlin.sdk.calls import Call, Calls
+from hanlin.sdk.call import Call
+from hanlin.sdk.calls import Calls
 from hanlin.sdk.errors import read_error
 
 T = TypeVar("T")

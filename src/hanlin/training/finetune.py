@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import signal
 import statistics
 import time
@@ -15,19 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hanlin.corpora import reporting_full_disk
 from hanlin.domain import Reporter, UnavailableError
 from hanlin.training.batches import Examples, collate, epoch_batches, labels_of
-from hanlin.training.checkpoints import Checkpoints, safetensors_errors
+from hanlin.training.checkpoints import Checkpoints
 from hanlin.training.encoders import read_shape
 from hanlin.training.machine import choose_device, choose_precision, choose_threads, describe_machine
 from hanlin.training.planning import cut_steps, decide_layers, decide_steps, learning_rate_at, with_frozen_layers
 from hanlin.training.recipe import Recipe
+from hanlin.training.writing import write_model
 
 if TYPE_CHECKING:
     import torch
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 CHECKPOINT_S = 20.0
 REPORT_S = 0.5
 LOOK_S = 5.0  # pause between two looks at the time budget
@@ -89,7 +86,7 @@ def finetune(
         run.resume(state)
     run.train()
     figures = run.finish() | {"machine": describe_machine(), "train_texts": len(train), "train_tokens": train.tokens}
-    _write(out, base, model, recipe, figures)
+    write_model(out, base, model, recipe, figures)
     size = (out / "model.safetensors").stat().st_size
     return TrainResult(recipe=recipe, labels=labels, max_length=shape.longest_input, size_bytes=size, figures=figures)
 
@@ -388,20 +385,3 @@ def _interruptible() -> Iterator[list[int]]:
         yield received
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _write(out: Path, base: Path, model: Any, recipe: Recipe, figures: dict[str, Any]) -> None:
-    scratch = out.with_name(out.name + ".new")
-    shutil.rmtree(scratch, ignore_errors=True)
-    with reporting_full_disk(out), safetensors_errors():
-        model.cpu().save_pretrained(scratch)
-        _write_beside(scratch, base, recipe, figures)
-    scratch.rename(out)
-
-
-def _write_beside(scratch: Path, base: Path, recipe: Recipe, figures: dict[str, Any]) -> None:
-    for name in TOKENIZER_FILES:
-        if (base / name).is_file():
-            shutil.copyfile(base / name, scratch / name)
-    run = {"recipe": recipe.as_dict(), "figures": figures}
-    (scratch / "run.json").write_text(json.dumps(run, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -1,12 +1,12 @@
-"""What the management API takes and gives, where that is not simply a noun of the domain."""
+"""What the management API gives, where that is not simply a noun of the domain."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel
 
 from hanlin.domain import (
     Alias,
@@ -15,7 +15,6 @@ from hanlin.domain import (
     CorpusVersion,
     Deployment,
     Evidence,
-    MissedRuns,
     Model,
     ModelVersion,
     Promotion,
@@ -25,11 +24,6 @@ from hanlin.domain import (
 )
 
 T = TypeVar("T")
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-
-
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", str_max_length=100_000)
 
 
 class Listed(BaseModel, Generic[T]):
@@ -54,12 +48,6 @@ class ProblemReply(BaseModel):
     request_id: str = ""
 
 
-class SessionRequest(_Request):
-    """Exchange a one-time token for a session."""
-
-    token: str
-
-
 class SessionReply(BaseModel):
     """A session: the credential (shown once) and who it stands for."""
 
@@ -68,16 +56,6 @@ class SessionReply(BaseModel):
     roles: list[Role]
     workspace: str
     expires_at: datetime | None
-
-
-class KeyRequest(_Request):
-    """A key for a program."""
-
-    name: str = Field(min_length=1, max_length=100)
-    roles: list[Role] = [Role.CALLER]
-    deployments: list[str] = ["*"]
-    expires_in_days: float | None = Field(None, gt=0, le=3650)
-    requests_per_minute: int | None = Field(None, ge=1)
 
 
 class KeyReply(BaseModel):
@@ -105,15 +83,6 @@ class UploadReply(BaseModel):
     filename: str
     size_bytes: int
     sha256: str
-
-
-class TaskRequest(_Request):
-    """Ask for long work, now or at a time."""
-
-    kind: str
-    params: dict[str, Any] = {}
-    run_at: datetime | None = None
-    max_attempts: int = Field(3, ge=1, le=20)
 
 
 class TaskKind(BaseModel):
@@ -145,30 +114,6 @@ class TaskSeries(BaseModel):
     series: dict[str, list[tuple[int, float]]]
 
 
-class ScheduleRequest(_Request):
-    """A cron line that creates tasks."""
-
-    kind: str
-    params: dict[str, Any] = {}
-    cron: str
-    timezone: str = "UTC"
-    missed_runs: MissedRuns = MissedRuns.ONCE
-
-
-class ModelPatch(_Request):
-    """What may be changed about a model."""
-
-    description: str | None = None
-    owner: str | None = None
-    tags: dict[str, str] | None = None
-
-
-class VersionPatch(_Request):
-    """What may be changed about a version: its tags."""
-
-    tags: dict[str, str]
-
-
 class ModelReply(BaseModel):
     """A model with its versions, newest first, and aliases."""
 
@@ -184,44 +129,6 @@ class VersionReply(BaseModel):
     evidence: list[Evidence]
     aliases: list[str]
     promotions: list[Promotion]
-
-
-class PromotionRequest(_Request):
-    """Ask that *alias* names *version*."""
-
-    model: str
-    version: int
-    alias: Name = "champion"
-    policy: str | None = None
-
-
-class DecisionRequest(_Request):
-    """Decide a promotion."""
-
-    reason: str = ""
-
-
-class DeploymentRequest(_Request):
-    """Create a deployment that follows an alias of a model."""
-
-    name: Name
-    model: str
-    alias: Name = "champion"
-    config: dict[str, Any] = {}
-
-
-class ConfigPatch(_Request):
-    """Change config items of a deployment; *note* says why."""
-
-    changes: dict[str, Any]
-    note: str = ""
-
-
-class RollbackRequest(_Request):
-    """Bring an earlier release back."""
-
-    release: int
-    note: str = ""
 
 
 class ConfigPlan(BaseModel):
@@ -309,13 +216,6 @@ class SeriesReply(BaseModel):
     points: list[tuple[float, float]]
 
 
-class ChannelRequest(_Request):
-    """A webhook for alerts."""
-
-    name: str = Field(min_length=1, max_length=100)
-    url: str = Field(min_length=8, max_length=2000)
-
-
 class ChannelReply(BaseModel):
     """A channel; *secret* (for checking signatures) is there only in the answer to its creation."""
 
@@ -325,41 +225,6 @@ class ChannelReply(BaseModel):
     created_by: str
     created_at: datetime
     secret: str | None = None
-
-
-class AlertRuleRequest(_Request):
-    """A rule over one series."""
-
-    name: str = Field(min_length=1, max_length=100)
-    series: str
-    deployment: str = "*"
-    comparison: str = "above"
-    threshold: float
-    for_s: float = Field(0.0, ge=0)
-    channel_id: str | None = None
-    severity: str = "warning"
-
-
-class RecordFilters(_Request):
-    """What to look for in the ledger; a filter that is left out lets everything pass."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-    kind: str | None = None
-    action: str | None = None
-    actor: str | None = None
-    subject: str | None = None
-    ip: str | None = None
-    model: str | None = None
-    version: int | None = None
-    deployment: str | None = None
-    label: str | None = None
-    status: int | None = None
-    min_latency_ms: float | None = None
-    request_id: str | None = None
-    text: str | None = None
-    after: str | None = None
-    limit: int = Field(50, ge=1, le=500)
 
 
 class RecordReply(BaseModel):
