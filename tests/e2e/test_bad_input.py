@@ -102,7 +102,8 @@ def one_label(platform: RunningPlatform) -> Complaint:
 def wrong_encoding(platform: RunningPlatform) -> Complaint:
     """A file in Latin-1."""
     text = "\n".join(f"Le café n° {number} était très mauvais" for number in range(60))
-    return of_task(platform, "import", corpus="mine", upload=upload(platform, text.encode("latin-1"), "my.txt"))
+    sent = upload(platform, text.encode("latin-1"), "my.txt")
+    return of_task(platform, "import", corpus="mine", upload=sent, source_note="my.txt")
 
 
 def taken_port(platform: RunningPlatform) -> Complaint:
@@ -146,7 +147,7 @@ CASES: list[tuple[Cause, int, str, str, str]] = [
     (missing_file, 1, "corpus_file_missing", "there is no file /nowhere/reviews.jsonl", "check the path"),
     (empty_corpus, 0, "corpus_empty", "there is no text in 0 rows", "one text per row"),
     (one_label, 0, "corpus_single_label", "all 60 texts carry the one label '正面'", "at least two labels"),
-    (wrong_encoding, 0, "corpus_encoding_unknown", "byte 6 (0xe9) is not UTF-8", "save the file as UTF-8"),
+    (wrong_encoding, 0, "corpus_encoding_unknown", "my.txt is neither UTF-8 nor GB 18030: byte 6 (0xe9) is not UTF-8", "save the file as UTF-8"),
     (taken_port, 1, "port_taken", "is taken", "HANLIN_GATEWAY__PORT"),
     (second_up, 1, "already_running", "is running on", "--data"),
     (wrong_key, 401, "invalid_api_key", "the key is not known", "ask for a new one"),

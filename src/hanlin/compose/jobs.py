@@ -232,12 +232,23 @@ def _source(shop: Workshop, params: Mapping[str, Any], context: JobContext) -> C
         )
     columns = Columns(text=params["text_column"], label=params["label_column"])
     return file_source(
-        shop.layout.uploads / upload,
+        _under_its_own_name(shop.layout.uploads / upload, params["source_note"], context.workdir / "source"),
         format=params["format"],
         columns=columns,
         note=params["source_note"],
         licence=params["licence"],
     )
+
+
+def _under_its_own_name(upload: Path, note: str, folder: Path) -> Path:
+    """Return a link to *upload* that bears the name the user knows, so that messages speak of that."""
+    name = re.sub(r"[^\w. ()-]", "_", Path(note).name)[-100:].lstrip(".") or upload.name
+    if not name.endswith("".join(upload.suffixes)):
+        name += "".join(upload.suffixes)
+    named = _fresh(folder) / name
+    named.parent.mkdir(parents=True)
+    named.hardlink_to(upload)
+    return named
 
 
 def _vocabulary_corpora(shop: Workshop, reference: str) -> list[CorpusVersion]:
