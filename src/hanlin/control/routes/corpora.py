@@ -16,6 +16,7 @@ from hanlin.domain import CorpusVersion, InvalidInputError, NotFoundError, Stora
 from hanlin.wire.admin import BaseReply, CorpusReply, Listed, UploadReply
 
 router = APIRouter(tags=["corpora"])
+ENDING_LIMIT = 20
 SPLITS = ("train", "validation", "test", "text")
 
 
@@ -23,7 +24,7 @@ SPLITS = ("train", "validation", "test", "text")
 async def upload(request: Request, filename: str, parts: Parts, _: Builder) -> UploadReply:
     """Receive a file for an import task; the body is the file."""
     suffixes = "".join(PurePosixPath(filename.replace("\\", "/")).suffixes[-2:])
-    if not suffixes.replace(".", "").isalnum():
+    if not suffixes.replace(".", "").isalnum() or len(suffixes) > ENDING_LIMIT:
         raise InvalidInputError(
             f"the file name {filename!r} has no usable ending",
             code="corpus_format_unknown",

@@ -27,7 +27,7 @@ def get_series(
     parts: Parts,
     _: Reader,
     since: float = Query(900, gt=0, le=30 * 86_400, description="seconds back from now"),
-    step: float | None = Query(None, gt=0, description="seconds per point"),
+    step: float | None = Query(None, gt=0, le=30 * 86_400, description="seconds per point"),
 ) -> SeriesReply:
     """Read the latest part of a series."""
     points = parts.series.query(name, subject, since_s=since, step_s=step)
@@ -50,7 +50,9 @@ def list_probes(parts: Parts, _: Reader) -> Listed[ProbeReply]:
 
 
 @router.get("/alert-rules")
-def list_alert_rules(parts: Parts, _: Reader, after: str | None = None, limit: int = 100) -> Listed[AlertRule]:
+def list_alert_rules(
+    parts: Parts, _: Reader, after: str | None = None, limit: int = Query(100, ge=1, le=500)
+) -> Listed[AlertRule]:
     """List alert rules."""
     return listed(parts.store.alert_rules.list(limit=limit, after=after))
 
