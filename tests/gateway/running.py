@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -49,9 +49,9 @@ class MemoryLedger:
         return LedgerReport(writer="gateway", size=len(self.entries), root="", failed=self.is_failing)
 
 
-def grant(key: str = KEY, **changes: object) -> KeyGrant:
+def grant(key: str = KEY, **changes: Any) -> KeyGrant:
     """Return a grant for *key* that may predict with everything, but for *changes*."""
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "id": key.split("_")[1],
         "hash": hash_key(SECRET, key),
         "principal": "tester",
@@ -59,12 +59,12 @@ def grant(key: str = KEY, **changes: object) -> KeyGrant:
         "roles": ["caller"],
         "deployments": ["*"],
     }
-    return KeyGrant(**{**fields, **changes})  # type: ignore[arg-type]
+    return KeyGrant(**{**fields, **changes})
 
 
-def route(folder: Path, **changes: object) -> Route:
+def route(folder: Path, **changes: Any) -> Route:
     """Return a route to the model in *folder*, but for *changes*."""
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "deployment": "reviews",
         "workspace": "default",
         "model": "reviews",
@@ -76,7 +76,7 @@ def route(folder: Path, **changes: object) -> Route:
         "queue_deadline_ms": 5000,
         "release": 1,
     }
-    return Route(**{**fields, **changes})  # type: ignore[arg-type]
+    return Route(**{**fields, **changes})
 
 
 @dataclass

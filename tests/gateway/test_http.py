@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -41,9 +42,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(*, is_open: bool = True, **settings: float) -> AsyncIterator[tuple[Server, Connections]]:
+async def serving(*, is_open: bool = True, **settings: Any) -> AsyncIterator[tuple[Server, Connections]]:
     """Run a front with these settings."""
-    server = Server(GatewaySettings(**settings))  # type: ignore[arg-type]
+    server = Server(GatewaySettings(**settings))
     if is_open:
         server.gate.set()
     connections = Connections(server.handle, server.refuse, server.settings)
@@ -263,7 +264,8 @@ class TestDrain:
             await until_seen(server, 1)
             await connections.drain()
 
-            assert await asyncio.gather(asking, return_exceptions=True) in ([b""], [ConnectionResetError(104, "x")])
+            (answer,) = await asyncio.gather(asking, return_exceptions=True)
+            assert answer == b"" or isinstance(answer, ConnectionError)
 
 
 async def until_seen(server: Server, count: int) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.gateway.running import DIGEST, KEY, RunningGateway, grant, route, until
@@ -200,7 +201,7 @@ class TestAccess:
         ],
     )
     async def test_opens_no_more_than_it_was_given(
-        self, running: RunningGateway, model: Path, changes: dict[str, object], status: int
+        self, running: RunningGateway, model: Path, changes: dict[str, Any], status: int
     ) -> None:
         """Expiry, roles and scope hold; a deployment of another workspace does not exist."""
         await running.publish([route(model)], [grant(**changes)])

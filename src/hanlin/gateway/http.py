@@ -223,7 +223,7 @@ class HttpProtocol(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The request is whole: answer it, or let it wait its turn."""
         method = self._parser.get_method().decode("ascii")
-        keep_alive = self._parser.should_keep_alive()
+        keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         request = HttpRequest(method, path_of(self._url), self._headers, bytes(self._body), self._ip, keep_alive)
         self._reset()
         self._last = request
