@@ -9,6 +9,7 @@ Each error has a stable code, says what was found, hints at what would be right,
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -147,7 +148,13 @@ CASES: list[tuple[Cause, int, str, str, str]] = [
     (missing_file, 1, "corpus_file_missing", "there is no file /nowhere/reviews.jsonl", "check the path"),
     (empty_corpus, 0, "corpus_empty", "there is no text in 0 rows", "one text per row"),
     (one_label, 0, "corpus_single_label", "all 60 texts carry the one label '正面'", "at least two labels"),
-    (wrong_encoding, 0, "corpus_encoding_unknown", "my.txt is neither UTF-8 nor GB 18030: byte 6 (0xe9) is not UTF-8", "save the file as UTF-8"),
+    (
+        wrong_encoding,
+        0,
+        "corpus_encoding_unknown",
+        "my.txt is neither UTF-8 nor GB 18030: byte 6 (0xe9)",
+        "save the file as UTF-8",
+    ),
     (taken_port, 1, "port_taken", "is taken", "HANLIN_GATEWAY__PORT"),
     (second_up, 1, "already_running", "is running on", "--data"),
     (wrong_key, 401, "invalid_api_key", "the key is not known", "ask for a new one"),
@@ -288,12 +295,23 @@ def refused(client: Client, call: Any) -> PlatformError:
 
 
 def fill(folder: Path, leave: int = 0) -> Path:
-    """Write a file that leaves *leave* bytes of room on the disk that *folder* is on; return it."""
+    """
+    Write a file that leaves *leave* bytes of room on the disk that *folder* is on; return it.
+
+    Others write there too: where the room has shrunk since it was asked for, it is asked for again.
+    """
     path = folder.parent / "ballast"
     with path.open("wb", buffering=0) as file:
-        room = os.statvfs(folder)
-        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - leave)
-    return path
+        for _ in range(100):
+            room = os.statvfs(folder)
+            try:
+                os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - leave)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+            else:
+                return path
+    raise AssertionError("the disk never held still")
 
 
 def base_of(platform: RunningPlatform) -> str:
