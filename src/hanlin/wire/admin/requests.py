@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from hanlin.domain import MissedRuns, Role
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 
+def _aware(at: datetime) -> datetime:
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _encodable(value: Any) -> Any:
+    """Refuse half a surrogate pair anywhere in *value*: JSON can say it, but nobody can store or send it."""
+    if isinstance(value, str):
+        value.encode()  # UnicodeEncodeError is a ValueError, which pydantic turns into a message
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _encodable([key, item])
+    elif isinstance(value, list):
+        for item in value:
+            _encodable(item)
+    return value
+
+
+Instant = Annotated[datetime, AfterValidator(_aware)]  # UTC when it names no zone
+Values = Annotated[dict[str, Any], AfterValidator(_encodable)]
+
+
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", str_max_length=100_000)
+    model_config = ConfigDict(extra="forbid", str_max_length=100_000, allow_inf_nan=False)
 
 
 class SessionRequest(_Request):
@@ -36,8 +57,8 @@ class TaskRequest(_Request):
     """Ask for long work, now or at a time."""
 
     kind: str
-    params: dict[str, Any] = {}
-    run_at: datetime | None = None
+    params: Values = {}
+    run_at: Instant | None = None
     max_attempts: int = Field(3, ge=1, le=20)
 
 
@@ -45,7 +66,7 @@ class ScheduleRequest(_Request):
     """A cron line that creates tasks."""
 
     kind: str
-    params: dict[str, Any] = {}
+    params: Values = {}
     cron: str
     timezone: str = "UTC"
     missed_runs: MissedRuns = MissedRuns.ONCE
@@ -86,13 +107,13 @@ class DeploymentRequest(_Request):
     name: Name
     model: str
     alias: Name = "champion"
-    config: dict[str, Any] = {}
+    config: Values = {}
 
 
 class ConfigPatch(_Request):
     """Change config items of a deployment; *note* says why."""
 
-    changes: dict[str, Any]
+    changes: Values
     note: str = ""
 
 
@@ -126,8 +147,8 @@ class AlertRuleRequest(_Request):
 class RecordFilters(_Request):
     """What to look for in the ledger; a filter that is left out lets everything pass."""
 
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Instant | None = None
+    until: Instant | None = None
     kind: str | None = None
     action: str | None = None
     actor: str | None = None
