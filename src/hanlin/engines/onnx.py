@@ -17,7 +17,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from hanlin.domain import InternalError, InvalidInputError
 from hanlin.engines.engine import EngineInfo
-from hanlin.engines.servable import WEIGHTS, ServableInfo, read_servable
+from hanlin.engines.servable import CARD, WEIGHTS, ServableInfo, read_servable
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 WARM_UP_LENGTHS = (8, 32, 64)
@@ -37,7 +37,7 @@ class OnnxEngine:
         self._info: EngineInfo | None = None
 
     def load(self, folder: Path, *, threads: int, device: str) -> None:
-        """Load ``model.onnx`` of *folder* and run it once per usual length."""
+        """Load ``model.onnx`` of *folder* and run it once per usual length; a model that cannot do that is refused."""
         card = read_servable(folder)
         provider = _provider(device)
         try:
@@ -56,8 +56,19 @@ class OnnxEngine:
             threads=threads,
             size_bytes=(folder / WEIGHTS).stat().st_size,
         )
-        for length in WARM_UP_LENGTHS:
-            self.run([[card.pad_id] * min(length, card.max_length)])
+        self._warm_up(card)
+
+    def _warm_up(self, card: ServableInfo) -> None:
+        try:
+            for length in WARM_UP_LENGTHS:
+                self.run([[card.pad_id] * min(length, card.max_length)])
+        except InternalError as error:
+            self.unload()
+            raise InvalidInputError(
+                f"{WEIGHTS} does not do what {CARD} says: {error.message}",
+                code="servable_invalid",
+                hint="publish the version again",
+            ) from error
 
     def run(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Return the logits, shape (texts, labels)."""
@@ -106,7 +117,7 @@ def _feed(rows: Sequence[Sequence[int]], card: ServableInfo) -> dict[str, NDArra
     feed = {"input_ids": ids, "attention_mask": mask}
     if "token_type_ids" in card.inputs:
         feed["token_type_ids"] = np.zeros_like(ids)
-    return {name: feed[name] for name in card.inputs}
+    return {name: feed[name] for name in card.inputs if name in feed}  # the session asks for what it misses
 
 
 def _provider(device: str) -> str:
