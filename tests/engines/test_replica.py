@@ -50,6 +50,7 @@ class Gateway:
     server: asyncio.Server | None = None
 
     async def open(self) -> Self:
+        """Listen."""
         self.server = await asyncio.start_unix_server(self._take, sock=unix_listener(self.path))
         return self
 
@@ -62,6 +63,7 @@ class Gateway:
         self.streams.clear()
 
     async def close(self) -> None:
+        """End everything that was started."""
         self.die()
         for process in self.processes:
             if process.returncode is None:
@@ -74,6 +76,7 @@ class Gateway:
         self.calls.put_nowait(stream)
 
     async def replica(self, folder: Path, **changes: Any) -> asyncio.subprocess.Process:
+        """Start a replica of the model in *folder*."""
         plan = {
             "gateway_socket": str(self.path), "token": "t", "replica": "r1", "deployment": "d", "version": 3,
             "digest": "sha256:3", "release": 7, "folder": str(folder), **changes,
@@ -81,6 +84,7 @@ class Gateway:
         return await self.run(str(ROOT / "tests" / "replica_program.py"), json.dumps(plan))
 
     async def run(self, *arguments: str) -> asyncio.subprocess.Process:
+        """Run Python with *arguments*."""
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
         process = await asyncio.create_subprocess_exec(
             sys.executable, *arguments, env=environment, stderr=asyncio.subprocess.PIPE
@@ -162,7 +166,8 @@ class TestReplica:
             await stream.send(Batch(id=number, rows=[[2, *[5] * 60, 3]] * 8))
 
         process.send_signal(signal.SIGTERM)
-        answered, is_leaving = [], False
+        answered: list[int] = []
+        is_leaving = False
         async with asyncio.timeout(15):
             while len(answered) < 20 or not is_leaving:
                 message = await stream.receive()

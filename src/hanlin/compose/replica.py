@@ -12,7 +12,7 @@ import psutil
 
 from hanlin.compose.lifetime import stopping_on_signal
 from hanlin.compose.parts import Home
-from hanlin.domain import ForbiddenError
+from hanlin.domain import Digest, ForbiddenError
 from hanlin.engines import ReplicaPlan, ReplicaServer
 from hanlin.fleet import ReplicaPlacement
 
@@ -38,7 +38,11 @@ async def run(home: Home, placement: ReplicaPlacement) -> None:
         threads=placement.threads,
         device=placement.device,
     )
-    server = ReplicaServer(plan, started_at=psutil.Process().create_time())
+    server = ReplicaServer(
+        plan,
+        started_at=psutil.Process().create_time(),
+        verify=lambda: home.artifacts().verify(Digest(placement.digest)),
+    )
     stopping = stopping_on_signal()
     watching = asyncio.create_task(stopping.wait())
     watching.add_done_callback(lambda _: server.stop())

@@ -21,6 +21,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,11 @@ async def run_replica(plan: ReplicaPlan) -> None:
 class ReplicaServer:
     """Runs one plan until it is stopped or refused."""
 
-    def __init__(self, plan: ReplicaPlan, *, started_at: float | None = None) -> None:
-        self._plan = plan
+    def __init__(
+        self, plan: ReplicaPlan, *, started_at: float | None = None, verify: Callable[[], None] = lambda: None
+    ) -> None:
+        """Prepare to serve *plan*; *verify* raises when the folder does not hold what the digest promises."""
+        self._plan, self._verify = plan, verify
         self._started_at = time.time() - process_age_s() if started_at is None else started_at
         self._engine: Engine = create_engine(plan.engine)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
@@ -153,6 +157,7 @@ class ReplicaServer:
             link.send(Ready(start_s=start_s, memory_bytes=memory_bytes()))
 
     def _load(self) -> float:
+        self._verify()
         self._engine.load(self._plan.folder, threads=self._plan.threads, device=self._plan.device)
         return time.time() - self._started_at
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -11,6 +12,7 @@ from hanlin.domain import InvalidInputError, NotFoundError
 CARD = "hanlin.json"
 WEIGHTS = "model.onnx"
 TOKENIZER = "tokenizer.json"
+ModelInput = Literal["input_ids", "attention_mask", "token_type_ids"]  # what an engine knows how to feed
 
 
 class ServableInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,10 +21,10 @@ class ServableInfo(msgspec.Struct, frozen=True, kw_only=True):
     format: str
     task: str
     precision: str
-    labels: list[str]
-    max_length: int
-    pad_id: int
-    inputs: list[str]
+    labels: Annotated[list[str], msgspec.Meta(min_length=1)]
+    max_length: Annotated[int, msgspec.Meta(ge=1)]
+    pad_id: Annotated[int, msgspec.Meta(ge=0)]
+    inputs: Annotated[list[ModelInput], msgspec.Meta(min_length=1)]
     created_by: str = ""
 
 
