@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hanlin.audit import Entry, Receipt
 from hanlin.control import Context, Registry
 from hanlin.domain import Caller, Digest, KeyId, LedgerUnavailableError, Role, VersionFormat
@@ -40,7 +42,7 @@ def add_version(
     model: str = "reviews",
     *,
     format_: VersionFormat = VersionFormat.ONNX,
-    figures: dict[str, object] | None = None,
+    figures: Mapping[str, object] | None = None,
 ) -> int:
     """Register a version with measured figures and return its number."""
     facts = {

@@ -388,7 +388,7 @@ class TestRequestIds:
     @pytest.mark.parametrize("given", ["", "a b", "密", "a" * 129, "a\tb", '"><script>'])
     async def test_are_made_where_none_can_be_kept(self, visitor: httpx.AsyncClient, given: str) -> None:
         """What is not shaped like an id is not repeated; the request gets one of ours."""
-        response = await visitor.get("/api/v1/tasks", headers={"X-Request-Id": given.encode()})
+        response = await visitor.get("/api/v1/tasks", headers={b"X-Request-Id": given.encode()})
 
         assert UUID7.fullmatch(response.headers["X-Request-Id"])
 
