@@ -47,8 +47,8 @@ class Recipe:
     frozen_layers: int = -1
     max_length: int = 64
     epochs: float = 3.0
-    batch_size: int = 32
-    learning_rate: float = 1e-4
+    batch_size: int = 16
+    learning_rate: float = 2e-4
     weight_decay: float = 0.01
     warmup: float = 0.1
     dropout: float = 0.0
