@@ -22,6 +22,7 @@ LONGEST_PAUSE_S = 10.0
 STABLE_S = 10.0
 GRACE_S = 12.0
 LOG_BYTES = 20 * 1024 * 1024
+NOT_STARTED = 127  # what a shell says then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,11 @@ class _Child:
 
     async def keep_alive(self) -> None:
         while not self._is_stopping():
-            code = await self._live()
+            try:
+                code = await self._live()
+            except OSError as error:  # no such program, no room for its log, too many processes: later may be better
+                logger.warning("process not started", extra={"child": self._spec.name, "error": str(error)})
+                code = NOT_STARTED
             if self._is_stopping():
                 return
             self._last_exit = code
