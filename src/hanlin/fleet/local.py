@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from hanlin.domain import UnavailableError
+from hanlin.domain import InvalidInputError, UnavailableError
 from hanlin.fleet.supervisor import ProcessSpec, Supervisor
 from hanlin.wire import FrameStream, Message, unix_listener
 
+logger = logging.getLogger(__name__)
 PREFIX = "replica-"
 
 
@@ -87,6 +89,8 @@ class FleetServer:
                 await stream.send(self._fleet())
         except ConnectionError:
             return
+        except InvalidInputError as error:
+            logger.warning("request not understood", extra={"error": str(error)})
         finally:
             stream.close()
 
@@ -132,6 +136,12 @@ class LocalFleet:
         """Return all replicas of this machine; raise UnavailableError when the supervisor does not answer."""
         return await self._ask(Look())
 
+    def close(self) -> None:
+        """Hang up; the next request dials again. Idempotent."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
     async def _ask(self, message: Message) -> list[ReplicaProcess]:
         async with self._lock:
             try:
@@ -141,9 +151,12 @@ class LocalFleet:
                 await self._stream.send(message)
                 reply = await self._stream.receive()
             except OSError as error:
-                self._stream = None
+                self.close()
                 raise UnavailableError(f"the supervisor does not answer: {error}", code="fleet_unavailable") from error
+            except BaseException:  # given up half way: the answer that is still to come is not the next request's
+                self.close()
+                raise
             if reply is None:
-                self._stream = None
+                self.close()
                 raise UnavailableError("the supervisor closed the connection", code="fleet_unavailable")
             return reply.replicas
