@@ -49,7 +49,8 @@ class TestEngine:
 
         logits = engine.run(TextEncoder(place).encode([GOOD_TEXT, BAD_TEXT, "的"]))
 
-        assert (logits.shape, logits.dtype) == ((3, count), np.float32)
+        assert logits.shape == (3, count)
+        assert logits.dtype == np.float32
         assert logits[0].argmax() == count - 1
         assert logits[1].argmax() == 0
 
@@ -339,7 +340,7 @@ def with_external_weights(folder: Path, location: str) -> bytes:
     """Have the model look for its embedding at *location*; return the bytes that would be right there."""
     model = onnx.load(folder / "model.onnx")
     tensor = next(t for t in model.graph.initializer if t.name == "embedding")
-    weights = tensor.raw_data
+    weights: bytes = tensor.raw_data
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", location), ("offset", "0"), ("length", str(len(weights)))):

@@ -128,7 +128,6 @@ class HttpProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._pending: deque[HttpRequest] = deque()
-        self._last: HttpRequest | None = None  # the newest request that has arrived whole
         self._refusal: tuple[int, PlatformError] | None = None  # to be said when all before it is answered, then close
         self._is_blocked = False  # the client does not read what we write
         self._ip = ""
@@ -164,11 +163,8 @@ class HttpProtocol(asyncio.Protocol):
         self._wire_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # we never switch protocols: answer what came, as HTTP/1.1, and close
-            if self._last is None:
-                self._refuse(400, _malformed("this server speaks HTTP/1.1 only"))
-            else:
-                self._last.keep_alive = False
+        except httptools.HttpParserUpgrade:
+            return  # we never switch protocols: what came is answered as HTTP/1.1, then the connection is closed
         except httptools.HttpParserError:
             if self._refusal is None:
                 self._refuse(400, _malformed("this is not a valid HTTP/1.1 request"))
@@ -226,7 +222,6 @@ class HttpProtocol(asyncio.Protocol):
         keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         request = HttpRequest(method, path_of(self._url), self._headers, bytes(self._body), self._ip, keep_alive)
         self._reset()
-        self._last = request
         self._pending.append(request)
         if self._task is None and not self._is_blocked:
             self._next()
