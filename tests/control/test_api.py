@@ -366,6 +366,27 @@ class TestHostileInput:
             assert again.status_code == 200, (path_, again.text)
 
 
+class TestBodies:
+    @pytest.mark.parametrize("is_chunked", [False, True])
+    async def test_are_bounded(self, visitor: httpx.AsyncClient, is_chunked: bool) -> None:
+        """A body past a mebibyte is 413 before it is read as JSON, whether its length was announced or not."""
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(40):
+                yield b" " * 65_536
+
+        content = pieces() if is_chunked else b" " * 2_000_000
+        reply = await visitor.post("/api/v1/tasks", content=content, headers={"Content-Type": "application/json"})
+
+        assert (reply.status_code, reply.json()["code"]) == (413, "body_too_large")
+
+    async def test_of_uploads_may_be_longer(self, admin: httpx.AsyncClient) -> None:
+        """Files have a limit of their own, from the settings."""
+        reply = await admin.post("/api/v1/uploads?filename=a.txt", content=b"x\n" * 1_000_000)
+
+        assert (reply.status_code, reply.json()["size_bytes"]) == (201, 2_000_000)
+
+
 class TestInstants:
     async def test_without_a_zone_are_utc(self, services: Services, admin: httpx.AsyncClient) -> None:
         """A time that names no zone is UTC, and workers can compare it."""

@@ -21,6 +21,7 @@ from hanlin.domain import (
     MethodNotAllowedError,
     NotFoundError,
     PlatformError,
+    TooLargeError,
     UnavailableError,
     new_uuid,
 )
@@ -28,6 +29,8 @@ from hanlin.wire import problem_body
 
 logger = logging.getLogger(__name__)
 REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+MAX_BODY_BYTES = 1_048_576  # of a JSON body; uploads have a setting of their own
+PROBLEM = "application/problem+json"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -43,7 +46,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     for module in (sessions, corpora, tasks, models, deployments, watch, audit):
-        app.include_router(module.router, prefix="/api/v1")
+        app.include_router(module.router, prefix="/api/v1", max_body_size=MAX_BODY_BYTES)
     app.middleware("http")(_edge)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http_error)
@@ -61,6 +64,10 @@ async def _edge(request: Request, call_next: Handler) -> Response:
     except Exception:
         logger.exception("request failed", extra={"request_id": request.state.request_id})
         response = await _problem(request, InternalError("something went wrong on our side", hint="see the log"))
+    if response.status_code == 413 and response.headers.get("Content-Type") != PROBLEM:  # the framework's own
+        limit = f"the body is longer than {MAX_BODY_BYTES:,} bytes"
+        too_large = TooLargeError(limit, code="body_too_large", hint="send files to /api/v1/uploads")
+        response = await _problem(request, too_large)
     response.headers["X-Request-Id"] = request.state.request_id
     return response
 
@@ -74,7 +81,7 @@ async def _problem(request: Request, error: Exception) -> Response:
     headers = {"Retry-After": f"{max(1.0, error.retry_after_s or 1.0):.0f}"} if error.is_retryable else {}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return Response(body, error.status, headers, media_type="application/problem+json")
+    return Response(body, error.status, headers, media_type=PROBLEM)
 
 
 def _record_refusal(request: Request, error: PlatformError) -> None:
@@ -103,6 +110,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
+    if error.status_code == 413:
+        return Response(status_code=413)
     if methods := _methods_of(request):
         hint = f"it takes {', '.join(methods)}"
         problem = MethodNotAllowedError(f"{request.method} is not for {request.url.path}", hint=hint)
@@ -111,6 +120,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
         return response
     if error.status_code == 404:
         return await _problem(request, NotFoundError(f"there is nothing at {request.url.path}", code="path_not_found"))
+    if error.status_code == 413:
+        limit = f"the body is longer than {MAX_BODY_BYTES:,} bytes"
+        return await _problem(
+            request, TooLargeError(limit, code="body_too_large", hint="send files to /api/v1/uploads")
+        )
     return await _problem(request, InvalidInputError(str(error.detail)))
 
 

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import itertools
 import json
+import sys
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,7 +21,7 @@ ENDING_LIMIT = 20
 SPLITS = ("train", "validation", "test", "text")
 
 
-@router.post("/uploads", status_code=201)
+@router.post("/uploads", status_code=201, max_body_size=sys.maxsize)  # the setting counts, below
 async def upload(request: Request, filename: str, parts: Parts, _: Builder) -> UploadReply:
     """Receive a file for an import task; the body is the file."""
     suffixes = "".join(PurePosixPath(filename.replace("\\", "/")).suffixes[-2:])
