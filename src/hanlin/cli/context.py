@@ -105,6 +105,8 @@ def complain(error: PlatformError) -> None:
     errors.print(f"error [{error.code}]: {error.message}", style="bold red", markup=False, soft_wrap=True)
     if error.hint:
         errors.print(say("提示", "hint") + f": {error.hint}", markup=False, soft_wrap=True)
+    if error.request_id:
+        errors.print(say("请求号", "request id") + f": {error.request_id}", markup=False, soft_wrap=True)
 
 
 def _credential() -> str:

@@ -33,6 +33,7 @@ class PlatformError(Exception):
     A failure that a caller can understand and act on.
 
     *message* says what was found, *hint* what would be right, *code* (snake_case) is stable and part of the API.
+    *request_id* is there when another process reported the failure: it leads to that process's log.
     """
 
     code: str = "internal_error"
@@ -47,6 +48,7 @@ class PlatformError(Exception):
         hint: str = "",
         param: str | None = None,
         retry_after_s: float | None = None,
+        request_id: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -54,6 +56,7 @@ class PlatformError(Exception):
         self.hint = hint
         self.param = param
         self.retry_after_s = retry_after_s
+        self.request_id = request_id
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message

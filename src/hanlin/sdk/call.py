@@ -52,4 +52,5 @@ def _text(value: object) -> str:
 
 def path_part(value: object) -> str:
     """Return *value* as one part of a path, whatever characters it has."""
-    return quote(str(value), safe="")
+    part = quote(str(value), safe="")
+    return part.replace(".", "%2E") if part in {".", ".."} else part  # dots alone would lead to another place

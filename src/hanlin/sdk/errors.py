@@ -27,7 +27,7 @@ _BY_STATUS: dict[int, type[PlatformError]] = {
 
 
 def read_error(response: httpx.Response) -> PlatformError:
-    """Return the error that an OpenAI-shaped or RFC 9457 reply describes."""
+    """Return the error that an OpenAI-shaped or RFC 9457 reply describes, with the id under which it was logged."""
     body = _body(response)
     error = body.get("error")
     inner = error if isinstance(error, dict) else body
@@ -39,7 +39,8 @@ def read_error(response: httpx.Response) -> PlatformError:
         code=str(inner.get("code") or cls.code),
         hint=str(inner.get("hint") or ""),
         param=inner.get("param"),
-        retry_after_s=float(after) if after.replace(".", "", 1).isdigit() else None,
+        retry_after_s=float(after) if after.replace(".", "", 1).isdecimal() else None,
+        request_id=response.headers.get("X-Request-Id") or str(inner.get("request_id") or ""),
     )
 
 
