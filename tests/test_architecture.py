@@ -111,7 +111,7 @@ class TestPages:
 
     def test_pages_made_from_the_code_are_current(self) -> None:
         """docs/settings.md and docs/errors.md say what the code says."""
-        command = [sys.executable, ROOT / "docs" / "generate.py", "--check"]
+        command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
 
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
