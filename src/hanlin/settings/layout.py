@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from hanlin.domain import ConflictError
 
 LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux
 
@@ -101,7 +106,12 @@ class Layout:
         return self.run / "supervisor.sock"
 
     def create(self) -> None:
-        """Make the folders, closed to others; existing ones stay. Idempotent."""
+        """
+        Make the folders, closed to others; existing ones stay. Idempotent.
+
+        Raises ConflictError (``run_folder_unsafe``) when somebody else has made, or can reach into, the folder of the
+        sockets: whoever can reach them can start processes.
+        """
         for folder in (
             self.root,
             self.secrets,
@@ -111,6 +121,15 @@ class Layout:
             self.tasks,
             self.ledger,
             self.logs,
-            self.run,
         ):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.suppress(FileExistsError):
+            self.run.mkdir(mode=0o700)
+        found = self.run.lstat()
+        is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+        if not is_ours and not self.run.is_relative_to(self.root):
+            raise ConflictError(
+                f"{self.run} is not a folder of this user alone",
+                code="run_folder_unsafe",
+                hint="remove it, or choose a data folder with a shorter path",
+            )
