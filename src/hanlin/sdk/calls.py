@@ -92,9 +92,9 @@ class Calls:
         )
 
     @staticmethod
-    def list_corpora(*, after: str | None = None, limit: int = 100) -> Call[Listed[CorpusReply]]:
+    def list_corpora() -> Call[Listed[CorpusReply]]:
         """List corpora with their newest versions."""
-        return api_call(Listed[CorpusReply], "GET", "corpora", after=after, limit=limit)
+        return api_call(Listed[CorpusReply], "GET", "corpora")
 
     @staticmethod
     def get_corpus(name: str, number: int) -> Call[CorpusVersion]:
