@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanlin.training import Recipe
+from hanlin.training.machine import choose_threads, thread_choices
 from hanlin.training.planning import cut_steps, decide_layers, decide_steps, learning_rate_at, with_frozen_layers
 
 seconds = st.floats(1e-3, 1e5)
@@ -114,3 +115,12 @@ class TestCutSteps:
     def test_never_adds_nor_ends_at_once(self, step: int, pace_s: float, spent_s: float) -> None:
         """There is always a next step, and never more than planned."""
         assert step < cut_steps(recipe(), step, 1000, pace_s, spent_s) <= 1000
+
+
+class TestThreads:
+    def test_all_and_all_but_one_are_worth_timing(self) -> None:
+        """A wish is not second-guessed; one processor leaves nothing to choose."""
+        most = choose_threads(0)
+
+        assert thread_choices(3) == (3,)
+        assert thread_choices(0) == ((most, most - 1) if most > 1 else (1,))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 from functools import partial
 
@@ -53,7 +52,6 @@ def job_argv(home: Home, task: Task) -> list[str]:
 
 def run_one_job(home: Home, task_id: str) -> int:
     """Perform one task in this process and return its exit status."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin take the cores that serving needs
     store = home.open_store()
     task = store.tasks.get(task_id)
     workshop = Workshop(store=store, artifacts=home.artifacts(), layout=home.layout, settings=home.settings)

@@ -17,7 +17,7 @@ from hanlin.domain import Reporter, UnavailableError
 from hanlin.training.batches import Examples, collate, epoch_batches, labels_of
 from hanlin.training.checkpoints import Checkpoints
 from hanlin.training.encoders import read_shape
-from hanlin.training.machine import choose_device, choose_precision, choose_threads, describe_machine
+from hanlin.training.machine import choose_device, choose_precision, describe_machine, thread_choices
 from hanlin.training.planning import cut_steps, decide_layers, decide_steps, learning_rate_at, with_frozen_layers
 from hanlin.training.recipe import Recipe
 from hanlin.training.writing import write_model
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CHECKPOINT_S = 20.0
 REPORT_S = 0.5
 LOOK_S = 5.0  # pause between two looks at the time budget
-TIMED_STEPS = 8  # the first of them warms up
+TIMED_STEPS = 6  # the first of them warms up
 PADDING = 1.05  # tokens of a batch of like length, padding included, per token of text
 VALIDATIONS = 4  # per run
 
@@ -67,7 +67,6 @@ def finetune(
     from tokenizers import Tokenizer
 
     begun = time.monotonic()
-    torch.set_num_threads(choose_threads(recipe.threads))
     torch.manual_seed(recipe.seed)
     labels = labels_of(corpus)
     shape = read_shape(base)
@@ -78,6 +77,7 @@ def finetune(
     checkpoints = Checkpoints(workdir)
     state = checkpoints.state()
     recipe = _settled(recipe, base, train, state, reporter, most=shape.layers)
+    torch.set_num_threads(recipe.threads)
     model = load_model(base, labels, recipe)
     run = _Run(recipe, model, train, validation, checkpoints, reporter, begun, checkpoint_s)
     if state is None:
@@ -127,28 +127,35 @@ def _settled(
         return Recipe.of(state["recipe"])
     device = choose_device(recipe.device)
     recipe = replace(recipe, device=device, precision=choose_precision(recipe.precision, device))
-    if recipe.layers == 0:
-        recipe = replace(recipe, layers=_layers_that_fit(recipe, base, train, most))
-    recipe = with_frozen_layers(replace(recipe, layers=min(recipe.layers, most)))
+    recipe = _sized(recipe, base, train, most)
     reporter.log(
         "recipe settled",
         layers=recipe.layers,
         frozen_layers=recipe.frozen_layers,
+        threads=recipe.threads,
         device=recipe.device,
         precision=recipe.precision,
     )
     return recipe
 
 
-def _layers_that_fit(recipe: Recipe, base: Path, train: Examples, most: int) -> int:
-    """Time a few steps of the whole model; return the most layers with which the fewest epochs fit the budget."""
-    whole = with_frozen_layers(replace(recipe, layers=most))
+def _sized(recipe: Recipe, base: Path, train: Examples, most: int) -> Recipe:
+    """Time a few steps of the whole model; settle threads and, where they are left open, layers by what fits."""
+    choices = thread_choices(recipe.threads)
+    whole = with_frozen_layers(replace(recipe, layers=min(recipe.layers or most, most)))
+    if recipe.layers and len(choices) == 1:
+        return replace(whole, threads=choices[0])
     model = load_model(base, tuple(map(str, range(max(train.labels) + 1))), whole)
-    return decide_layers(recipe, most, _seconds_per_epoch(model, train, recipe))
+    seconds, threads = min((_seconds_per_epoch(model, train, recipe, threads), threads) for threads in choices)
+    layers = recipe.layers or decide_layers(recipe, most, seconds)
+    return with_frozen_layers(replace(recipe, layers=min(layers, most), threads=threads))
 
 
-def _seconds_per_epoch(model: Any, train: Examples, recipe: Recipe) -> float:
+def _seconds_per_epoch(model: Any, train: Examples, recipe: Recipe, threads: int) -> float:
     """Time a few steps; the median, so that a moment in which others had the processor does not count."""
+    import torch
+
+    torch.set_num_threads(threads)
     stepper = _Stepper(model, recipe, pad_id=int(model.config.pad_token_id or 0))
     per_token: list[float] = []
     for batch in epoch_batches(train, recipe.batch_size, recipe.seed)[:TIMED_STEPS]:
@@ -227,7 +234,7 @@ class _Run:
 
         per_epoch = max(1, len(epoch_batches(self.train_set, self.recipe.batch_size, self.recipe.seed)))
         spare = load_model_like(self.model)
-        seconds = _seconds_per_epoch(spare, self.train_set, self.recipe)
+        seconds = _seconds_per_epoch(spare, self.train_set, self.recipe, self.recipe.threads)
         del spare
         torch.manual_seed(self.recipe.seed)
         self.total = decide_steps(self.recipe, per_epoch, seconds, time.monotonic() - self.begun)

@@ -34,6 +34,17 @@ def choose_threads(wanted: int) -> int:
     return wanted or len(os.sched_getaffinity(0))
 
 
+def thread_choices(wanted: int) -> tuple[int, ...]:
+    """
+    Return the numbers of threads worth timing: *wanted*, or all processors and all but one.
+
+    Threads of one matrix product wait for each other: where somebody else needs a processor, one thread less can be
+    several times as fast.
+    """
+    most = choose_threads(wanted)
+    return (most,) if wanted or most == 1 else (most, most - 1)
+
+
 def describe_machine() -> dict[str, str | int]:
     """Return the facts that a training time depends on."""
     names = [line.partition(":")[2].strip() for line in _cpu_lines() if line.startswith("model name")]
