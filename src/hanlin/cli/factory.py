@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from hanlin.cli.context import connect, rows, screen, send, show
@@ -166,7 +167,7 @@ def retire_version(name: str, version: int) -> None:
 
 
 def pairs(items: list[str]) -> dict[str, Any]:
-    """Read ITEM=VALUE: numbers as numbers, true and false as such, the rest as text."""
+    """Read ITEM=VALUE: numbers as JSON has them, true and false as such, the rest as text."""
     return {name: _value(value) for name, value in texts(items).items()}
 
 
@@ -179,12 +180,10 @@ def texts(items: list[str]) -> dict[str, str]:
 
 
 def _value(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
+    try:
+        return msgspec.json.decode(text.lower(), type=bool | int | float)
+    except msgspec.DecodeError:
+        return text
 
 
 def _task(kind: str, params: dict[str, Any], *, detach: bool) -> None:

@@ -226,7 +226,8 @@ def verify() -> None:
         raise NotFoundError(f"there is no ledger in {place.root}", code="ledger_not_found", hint="name it with --data")
     found = recompute(place.ledger, LedgerKeys.load(place.secrets))
     lines = [(log.writer, log.size, log.root[:16], log.finding or "intact", log.first_bad_index) for log in found.logs]
-    show(found, lambda: rows("", ("log", "records", "root", "finding", "first bad"), lines))
+    report = {"is_intact": found.is_intact, "size": found.size, "root": found.root, "logs": found.logs}
+    show(report, lambda: rows("", ("log", "records", "root", "finding", "first bad"), lines))
     if not found.is_intact:
         bad = next(log for log in found.logs if not log.is_intact)
         raise ConflictError(
