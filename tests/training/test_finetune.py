@@ -126,6 +126,7 @@ class TestFinetune:
         assert listener.lines["recipe settled"] == {
             "layers": 2,
             "frozen_layers": 1,
+            "threads": 1,
             "device": "cpu",
             "precision": "fp32",
         }

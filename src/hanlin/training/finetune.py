@@ -5,29 +5,26 @@ from __future__ import annotations
 import signal
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from hanlin.domain import Reporter, UnavailableError
 from hanlin.training.batches import Examples, collate, epoch_batches, labels_of
 from hanlin.training.checkpoints import Checkpoints
 from hanlin.training.encoders import read_shape
 from hanlin.training.machine import choose_device, choose_precision, describe_machine, thread_choices
+from hanlin.training.pacing import Pace, ThreadTuner
 from hanlin.training.planning import cut_steps, decide_layers, decide_steps, learning_rate_at, with_frozen_layers
 from hanlin.training.recipe import Recipe
+from hanlin.training.stepper import Stepper, measure
 from hanlin.training.writing import write_model
-
-if TYPE_CHECKING:
-    import torch
 
 CHECKPOINT_S = 20.0
 REPORT_S = 0.5
-LOOK_S = 5.0  # pause between two looks at the time budget
+WORTH_SAYING = 0.1
 TIMED_STEPS = 6  # the first of them warms up
 PADDING = 1.05  # tokens of a batch of like length, padding included, per token of text
 VALIDATIONS = 4  # per run
@@ -76,10 +73,10 @@ def finetune(
     validation = Examples.read(corpus, "validation", tokenizer, labels, recipe.max_length)
     checkpoints = Checkpoints(workdir)
     state = checkpoints.state()
-    recipe = _settled(recipe, base, train, state, reporter, most=shape.layers)
-    torch.set_num_threads(recipe.threads)
+    recipe, threads = _settled(recipe, base, train, state, reporter, most=shape.layers)
+    torch.set_num_threads(threads.current)
     model = load_model(base, labels, recipe)
-    run = _Run(recipe, model, train, validation, checkpoints, reporter, begun, checkpoint_s)
+    run = _Run(recipe, model, train, validation, checkpoints, reporter, begun, checkpoint_s, threads)
     if state is None:
         run.plan_steps()
     else:
@@ -121,34 +118,34 @@ def load_model(base: Path, labels: tuple[str, ...], recipe: Recipe) -> Any:
 
 def _settled(
     recipe: Recipe, base: Path, train: Examples, state: dict[str, Any] | None, reporter: Reporter, *, most: int
-) -> Recipe:
+) -> tuple[Recipe, ThreadTuner]:
     """Settle device, precision and, where they are left open, layers: what a resumed run must find unchanged."""
+    choices = thread_choices(recipe.threads)
     if state is not None:
-        return Recipe.of(state["recipe"])
+        return Recipe.of(state["recipe"]), ThreadTuner(choices, choices[0])
     device = choose_device(recipe.device)
     recipe = replace(recipe, device=device, precision=choose_precision(recipe.precision, device))
-    recipe = _sized(recipe, base, train, most)
+    seconds, threads = _timed(recipe, base, train, most, choices)
+    layers = recipe.layers or decide_layers(recipe, most, seconds)
+    recipe = with_frozen_layers(replace(recipe, layers=min(layers, most)))
     reporter.log(
         "recipe settled",
         layers=recipe.layers,
         frozen_layers=recipe.frozen_layers,
-        threads=recipe.threads,
-        device=recipe.device,
+        threads=threads,
+        device=device,
         precision=recipe.precision,
     )
-    return recipe
+    return recipe, ThreadTuner(choices, threads)
 
 
-def _sized(recipe: Recipe, base: Path, train: Examples, most: int) -> Recipe:
-    """Time a few steps of the whole model; settle threads and, where they are left open, layers by what fits."""
-    choices = thread_choices(recipe.threads)
-    whole = with_frozen_layers(replace(recipe, layers=min(recipe.layers or most, most)))
+def _timed(recipe: Recipe, base: Path, train: Examples, most: int, choices: Sequence[int]) -> tuple[float, int]:
+    """Return how long an epoch of as many layers as can be takes, and the number of threads with which it does."""
     if recipe.layers and len(choices) == 1:
-        return replace(whole, threads=choices[0])
+        return 0.0, choices[0]  # nothing is open
+    whole = with_frozen_layers(replace(recipe, layers=min(recipe.layers or most, most)))
     model = load_model(base, tuple(map(str, range(max(train.labels) + 1))), whole)
-    seconds, threads = min((_seconds_per_epoch(model, train, recipe, threads), threads) for threads in choices)
-    layers = recipe.layers or decide_layers(recipe, most, seconds)
-    return with_frozen_layers(replace(recipe, layers=min(layers, most), threads=threads))
+    return min((_seconds_per_epoch(model, train, recipe, threads), threads) for threads in choices)
 
 
 def _seconds_per_epoch(model: Any, train: Examples, recipe: Recipe, threads: int) -> float:
@@ -156,7 +153,7 @@ def _seconds_per_epoch(model: Any, train: Examples, recipe: Recipe, threads: int
     import torch
 
     torch.set_num_threads(threads)
-    stepper = _Stepper(model, recipe, pad_id=int(model.config.pad_token_id or 0))
+    stepper = Stepper(model, recipe, pad_id=int(model.config.pad_token_id or 0))
     per_token: list[float] = []
     for batch in epoch_batches(train, recipe.batch_size, recipe.seed)[:TIMED_STEPS]:
         begun = time.perf_counter()
@@ -164,47 +161,6 @@ def _seconds_per_epoch(model: Any, train: Examples, recipe: Recipe, threads: int
         stepper.step(inputs)
         per_token.append((time.perf_counter() - begun) / inputs[0].numel())
     return statistics.median(per_token[1:] or per_token) * train.tokens * PADDING
-
-
-class _Stepper:
-    """One optimizer step after another."""
-
-    def __init__(self, model: Any, recipe: Recipe, *, pad_id: int) -> None:
-        import torch
-
-        self.model, self.recipe, self.pad_id = model.to(recipe.device), recipe, pad_id
-        head = [p for n, p in model.named_parameters() if p.requires_grad and ("classifier" in n or "pooler" in n)]
-        known = {id(p) for p in head}
-        body = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
-        groups = [{"params": body, "scale": 1.0}, {"params": head, "scale": 3.0}]
-        self.optimizer = torch.optim.AdamW(
-            groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-        )
-
-    def rate(self, value: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = value * group["scale"]
-
-    def step(self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> float:
-        import torch
-
-        ids, mask, labels = (tensor.to(self.recipe.device) for tensor in batch)
-        self.model.train()
-        with self.autocast():
-            loss = self.model(input_ids=ids, attention_mask=mask, labels=labels).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return float(loss.detach())
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        import torch
-
-        if self.recipe.precision != "bf16":
-            return nullcontext()
-        scope: AbstractContextManager[Any] = torch.autocast(self.recipe.device, dtype=torch.bfloat16)
-        return scope
 
 
 @dataclass(slots=True)
@@ -217,8 +173,10 @@ class _Run:
     reporter: Reporter
     begun: float
     checkpoint_s: float
-    stepper: _Stepper = field(init=False)
+    threads: ThreadTuner
+    stepper: Stepper = field(init=False)
     step: int = 0
+    planned: int = 0
     total: int = 0
     spent_s: float = 0.0
     best: dict[str, float] = field(default_factory=lambda: {"validation_accuracy": -1.0})
@@ -226,7 +184,7 @@ class _Run:
     resumed: int = 0
 
     def __post_init__(self) -> None:
-        self.stepper = _Stepper(self.model, self.recipe, pad_id=int(self.model.config.pad_token_id or 0))
+        self.stepper = Stepper(self.model, self.recipe, pad_id=int(self.model.config.pad_token_id or 0))
 
     def plan_steps(self) -> None:
         """Settle how many steps there will be, so that the learning rate can end at zero in time."""
@@ -234,10 +192,10 @@ class _Run:
 
         per_epoch = max(1, len(epoch_batches(self.train_set, self.recipe.batch_size, self.recipe.seed)))
         spare = load_model_like(self.model)
-        seconds = _seconds_per_epoch(spare, self.train_set, self.recipe, self.recipe.threads)
+        seconds = _seconds_per_epoch(spare, self.train_set, self.recipe, self.threads.current)
         del spare
         torch.manual_seed(self.recipe.seed)
-        self.total = decide_steps(self.recipe, per_epoch, seconds, time.monotonic() - self.begun)
+        self.planned = self.total = decide_steps(self.recipe, per_epoch, seconds, time.monotonic() - self.begun)
         epochs = self.total / per_epoch
         self.reporter.log(
             "steps planned", steps=self.total, epochs=round(epochs, 2), seconds_per_epoch=round(seconds, 1)
@@ -245,6 +203,7 @@ class _Run:
 
     def resume(self, state: dict[str, Any]) -> None:
         self.step, self.total, self.spent_s = state["step"], state["total"], state["spent_s"]
+        self.planned = state["planned"]
         self.best, self.without_gain = state["best"], state["without_gain"]
         self.resumed = state["resumed"] + 1
         self.checkpoints.restore(self.model, self.stepper.optimizer)
@@ -252,39 +211,45 @@ class _Run:
 
     def train(self) -> None:
         every = -(-self.total // VALIDATIONS)
-        began, first = time.monotonic(), self.step
-        kept_at = reported_at = looked_at = began
-        loss = 0.0
+        kept_at = reported_at = time.monotonic()
+        pace, loss = Pace(self.threads, kept_at), 0.0
         with _interruptible() as interruption:
             for batch in self._batches():
                 rate = learning_rate_at(self.recipe, self.step, self.total)
                 self.stepper.rate(rate)
-                one = self.stepper.step(collate(self.train_set, batch, self.stepper.pad_id))
+                inputs = collate(self.train_set, batch, self.stepper.pad_id)
+                one = self.stepper.step(inputs)
                 loss = one if loss == 0.0 else 0.95 * loss + 0.05 * one
                 self.step += 1
-                if (now := time.monotonic()) - reported_at > REPORT_S:
+                now = time.monotonic()
+                if (step_s := pace.worked(inputs[0].numel(), now)) is not None:
+                    self._keep_pace(step_s)
+                if now - reported_at > REPORT_S:
                     reported_at = now
                     self._report(loss, rate)
-                if now - looked_at > LOOK_S:
-                    looked_at = now
-                    self._keep_to_budget((now - began) / (self.step - first))
                 if self.step % every == 0 or self.step == self.total:
                     self._validate()
+                    pace.resume(time.monotonic())
                     if self.recipe.patience and self.without_gain >= self.recipe.patience:
                         self.reporter.log("stopped early", step=self.step)
                         return
                 if interruption or now - kept_at > self.checkpoint_s:
                     self._keep()
                     kept_at = time.monotonic()
+                    pace.resume(kept_at)
                 if interruption:
                     raise UnavailableError("the run was stopped", code="run_interrupted", hint="it resumes from here")
 
-    def _keep_to_budget(self, pace_s: float) -> None:
+    def _keep_pace(self, step_s: float) -> None:
+        """Use the threads that are fastest now, and take as many of the planned steps as the budget still holds."""
+        import torch
+
+        torch.set_num_threads(self.threads.current)
         spent_s = self.spent_s + time.monotonic() - self.begun
-        total = cut_steps(self.recipe, self.step, self.total, pace_s, spent_s)
-        if total < self.total:
-            self.reporter.log("slower than planned, fewer steps", planned=self.total, steps=total)
-            self.total = total
+        total = cut_steps(self.recipe, self.step, self.planned, step_s, spent_s)
+        if abs(total - self.total) > self.total * WORTH_SAYING:
+            self.reporter.log("steps changed with the pace", planned=self.planned, steps=total)
+        self.total = total
 
     def finish(self) -> dict[str, Any]:
         self.checkpoints.restore_best(self.model)
@@ -336,6 +301,7 @@ class _Run:
         state = {
             "step": self.step,
             "total": self.total,
+            "planned": self.planned,
             "spent_s": self.spent_s + time.monotonic() - self.begun,
             "best": self.best,
             "without_gain": self.without_gain,
@@ -351,32 +317,6 @@ def load_model_like(model: Any) -> Any:
     import copy
 
     return copy.deepcopy(model)
-
-
-def measure(model: Any, examples: Examples, stepper: _Stepper) -> dict[str, float]:
-    """Return loss, accuracy and macro-F1 of *model* on *examples*."""
-    import torch
-
-    model.eval()
-    order = sorted(range(len(examples)), key=lambda i: len(examples.ids[i]))
-    predicted, losses = np.zeros(len(examples), dtype=np.int64), 0.0
-    with torch.inference_mode(), stepper.autocast():
-        for start in range(0, len(order), 32):
-            chosen = order[start : start + 32]
-            ids, mask, labels = (t.to(stepper.recipe.device) for t in collate(examples, chosen, stepper.pad_id))
-            result = model(input_ids=ids, attention_mask=mask, labels=labels)
-            predicted[chosen] = result.logits.argmax(-1).cpu().numpy()
-            losses += float(result.loss) * len(chosen)
-    truth = np.array(examples.labels)
-    f1 = []
-    for label in np.union1d(truth, predicted):
-        hits = int(((predicted == label) & (truth == label)).sum())
-        f1.append(2 * hits / max(1, int((predicted == label).sum()) + int((truth == label).sum())))
-    return {
-        "validation_loss": losses / len(examples),
-        "validation_accuracy": float((predicted == truth).mean()),
-        "validation_macro_f1": float(np.mean(f1)),
-    }
 
 
 @contextmanager
