@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from hanlin.domain import PlatformError
 from hanlin.wire import FrameStream, GatewayReport, ReplicaReport, Snapshot, unix_listener
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,8 @@ class GatewayLink:
                 self._heard.set()
         except ConnectionError:
             logger.info("gateway went away")
+        except PlatformError as error:
+            logger.warning("a gateway spoke nonsense", extra={"error": error.message})
         finally:
             self._streams.discard(stream)
             stream.close()

@@ -90,8 +90,11 @@ class Reconciler:
         self._observe(processes)
         for target in targets:
             self._troubles.pop(target.deployment.name, None)
-            await self._scale(target)
-            await self._act(target)
+            try:
+                await self._scale(target)
+                await self._act(target)
+            except PlatformError as error:  # trouble of one deployment holds up no other
+                self._troubles[target.deployment.name] = str(error)
         await self._remove_orphans(processes, {target.deployment.name for target in targets})
         await self.publish()
 
@@ -257,13 +260,26 @@ class Reconciler:
 
     def _next_snapshot(self) -> Snapshot | None:
         """Return a snapshot when gateways must know something new, else None; revisions grow across restarts."""
-        routes = [route for d in self._store.deployments.iter() if (route := self._route(d)) is not None]
-        grants = self._grants()
+        routes, grants = self._routes(), self._grants()
         if (routes, grants) == self._published:
             return None
         self._revision = max(time.time_ns() // 1_000_000, self._revision + 1)
         self._published = (routes, grants)
         return Snapshot(revision=self._revision, created_at=time.time(), routes=routes, keys=grants)
+
+    def _routes(self) -> list[Route]:
+        """Return all routes; one whose artifact is gone stays as it was published, so that it holds up no other."""
+        before = {route.deployment: route for route in self._published[0]} if self._published else {}
+        routes = []
+        for deployment in self._store.deployments.iter():
+            try:
+                route = self._route(deployment)
+            except PlatformError as error:
+                logger.warning("route not usable", extra={"deployment": deployment.name, "error": str(error)})
+                route = before.get(deployment.name)
+            if route is not None:
+                routes.append(route)
+        return routes
 
     def _route(self, deployment: Deployment) -> Route | None:
         if deployment.version is None:

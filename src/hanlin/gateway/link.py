@@ -68,8 +68,10 @@ class ControlLink:
                 continue
             pause = FIRST_PAUSE_S
             stream: FrameStream[Snapshot] = FrameStream(reader, writer, Snapshot)
-            await self._talk(stream)
-            stream.close()
+            try:
+                await self._talk(stream)
+            finally:
+                stream.close()
             await asyncio.sleep(pause)
 
     async def _talk(self, stream: FrameStream[Snapshot]) -> None:
