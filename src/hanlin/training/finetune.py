@@ -176,8 +176,8 @@ class _Run:
     threads: ThreadTuner
     stepper: Stepper = field(init=False)
     step: int = 0
-    planned: int = 0
-    total: int = 0
+    planned: int = 0  # what the recipe asks for
+    total: int = 0  # what the time budget holds of it
     spent_s: float = 0.0
     best: dict[str, float] = field(default_factory=lambda: {"validation_accuracy": -1.0})
     without_gain: int = 0
@@ -195,7 +195,8 @@ class _Run:
         seconds = _seconds_per_epoch(spare, self.train_set, self.recipe, self.threads.current)
         del spare
         torch.manual_seed(self.recipe.seed)
-        self.planned = self.total = decide_steps(self.recipe, per_epoch, seconds, time.monotonic() - self.begun)
+        self.planned = max(1, round(per_epoch * self.recipe.epochs))
+        self.total = decide_steps(self.recipe, per_epoch, seconds, time.monotonic() - self.begun)
         epochs = self.total / per_epoch
         self.reporter.log(
             "steps planned", steps=self.total, epochs=round(epochs, 2), seconds_per_epoch=round(seconds, 1)
@@ -241,7 +242,7 @@ class _Run:
                     raise UnavailableError("the run was stopped", code="run_interrupted", hint="it resumes from here")
 
     def _keep_pace(self, step_s: float) -> None:
-        """Use the threads that are fastest now, and take as many of the planned steps as the budget still holds."""
+        """Use the threads that are fastest now, and take as many of the recipe's steps as the budget holds so."""
         import torch
 
         torch.set_num_threads(self.threads.current)
