@@ -100,9 +100,14 @@ class TestCollection:
 class TestTransaction:
     def test_undoes_everything_when_the_block_fails(self, store: Store) -> None:
         """Nothing of a failed transaction stays."""
-        with pytest.raises(RuntimeError), store.transaction():
-            store.models.add(model("a"))
-            raise RuntimeError
+
+        def fail() -> None:
+            with store.transaction():
+                store.models.add(model("a"))
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            fail()
 
         assert store.models.find("a") is None
 
