@@ -7,7 +7,7 @@ from dataclasses import replace
 from hanlin.training.recipe import Recipe
 
 LAYER_CHOICES = (24, 20, 16, 12, 10, 8, 6, 5, 4, 3, 2)
-FEWEST_EPOCHS = 1.5  # rather fewer layers than less of the text
+FEWEST_EPOCHS = 1.0  # more layers are worth more than more epochs (docs/notes/training.md)
 SHARE_FOR_STEPS = 0.92  # of the time budget; the rest is for validation and writing
 VALIDATION_COST = 1.06  # of an epoch's time, spread over its steps
 

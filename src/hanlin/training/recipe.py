@@ -53,7 +53,7 @@ class Recipe:
     warmup: float = 0.1
     dropout: float = 0.0
     seed: int = 1
-    time_budget_s: float = 200.0
+    time_budget_s: float = 215.0
     patience: int = 0
     precision: str = "auto"
     device: str = "auto"
