@@ -20,10 +20,10 @@ def recipe(**changes: float) -> Recipe:
 
 class TestDecideLayers:
     @pytest.mark.parametrize(
-        ("seconds_per_epoch", "layers"), [(1, 12), (179, 12), (181, 10), (250, 8), (340, 6), (1000, 2), (1e6, 2)]
+        ("seconds_per_epoch", "layers"), [(1, 12), (149, 12), (151, 10), (200, 8), (280, 6), (1000, 2), (1e6, 2)]
     )
     def test_fewer_layers_where_an_epoch_takes_longer(self, seconds_per_epoch: float, layers: int) -> None:
-        """One epoch has to fit into nine tenths of 200 s; below two layers nothing is gained."""
+        """One epoch has to fit into three quarters of 200 s; below two layers nothing is gained."""
         assert decide_layers(recipe(), 12, seconds_per_epoch) == layers
 
     def test_all_layers_of_any_base_are_kept_where_there_is_time(self) -> None:

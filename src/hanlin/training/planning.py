@@ -8,6 +8,7 @@ from hanlin.training.recipe import Recipe
 
 LAYER_CHOICES = (24, 20, 16, 12, 10, 8, 6, 5, 4, 3, 2)
 FEWEST_EPOCHS = 1.0  # more layers are worth more than more epochs (docs/notes/training.md)
+SHARE_FOR_FEWEST = 0.75  # of the time budget, so that a good part of a second epoch fits too
 SHARE_FOR_STEPS = 0.92  # of the time budget; the rest is for validation and writing
 VALIDATION_COST = 1.06  # of an epoch's time, spread over its steps
 
@@ -22,7 +23,7 @@ def decide_layers(recipe: Recipe, most: int, seconds_per_epoch: float) -> int:
     seconds = seconds_per_epoch * min(FEWEST_EPOCHS, recipe.epochs)
     choices = [most, *(choice for choice in LAYER_CHOICES if choice < most)]
     for layers in choices:
-        if seconds * (layers + 0.5) / (most + 0.5) <= recipe.time_budget_s * 0.9:
+        if seconds * (layers + 0.5) / (most + 0.5) <= recipe.time_budget_s * SHARE_FOR_FEWEST:
             return layers
     return choices[-1]
 
