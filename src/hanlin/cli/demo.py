@@ -268,7 +268,7 @@ class Demo:
         self.screen.rule(f"[bold]{self.say(chinese, english)}[/]  [dim]{elapsed:.0f} s[/]", align="left")
 
     def _line(self, text: str) -> None:
-        self.screen.print(f"  {text}", highlight=False, markup=False)
+        self.screen.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)  # addresses and keys stay whole
 
 
 def _serves(reply: DeploymentReply, version: int) -> bool:
